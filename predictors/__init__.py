@@ -1,4 +1,4 @@
-"""Built-in predictors, installed as `nasplat.predictors`. Each module is one plug-in; see `nasplat.plugins`."""
+"""Built-in predictors, one plug-in a module, installed as `nasplat.predictors`."""
 
 if __name__ != "nasplat.predictors":
-    raise ImportError("this folder is installed as nasplat.predictors; use nasplat.load(\"predictors\", name)")
+    raise ImportError("this folder is installed as nasplat.predictors: use nasplat.load('predictors', name)")

@@ -1,4 +1,4 @@
-"""Built-in spaces, installed as `nasplat.spaces`. Each module is one plug-in; see `nasplat.plugins`."""
+"""Built-in spaces, one plug-in a module, installed as `nasplat.spaces`."""
 
 if __name__ != "nasplat.spaces":
-    raise ImportError("this folder is installed as nasplat.spaces; use nasplat.load(\"spaces\", name)")
+    raise ImportError("this folder is installed as nasplat.spaces: use nasplat.load('spaces', name)")
