@@ -1,0 +1,82 @@
+"""Tables that a person typed, checked against the function they are meant for.
+
+A table such as `[space]` becomes the keyword arguments of a function. Its signature says which keys exist,
+what their types are and which may be left out, so that a plug-in needs no schema beside its own code.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from nasplat.errors import NasplatError, expected_one_of
+
+
+class ArgumentError(NasplatError):
+    """A table that does not fit its function."""
+
+
+def check_arguments(
+    function: Callable[..., Any],
+    table: Mapping[str, Any],
+    where: str,
+    *,
+    supplied: Collection[str] = (),
+) -> dict[str, Any]:
+    """The table as keyword arguments of the function.
+
+    `supplied` names the parameters that the caller fills in, so that the table may leave them out. Values are
+    checked strictly (`"3"` is no number, `3` is a float) by the annotations of the signature.
+    Raises ArgumentError in one line: an unknown key, a missing one, or a wrong type. `where` opens that line.
+    """
+    parameters = _parameters(function)
+    for key in table:
+        if key not in parameters:
+            raise ArgumentError(f"{where} has no key {key!r}; {expected_one_of(key, parameters)}")
+    for key, parameter in parameters.items():
+        if parameter.default is parameter.empty and key not in table and key not in supplied:
+            raise ArgumentError(f"{where} needs {key!r} ({_spelled(parameter.annotation)}); add it")
+    return {key: _checked(function, parameters[key], value, where) for key, value in table.items()}
+
+
+def accepts(function: Callable[..., Any], name: str) -> bool:
+    """Whether the function can be called with this keyword."""
+    return name in _parameters(function)
+
+
+def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {k: p for k, p in inspect.signature(function).parameters.items() if p.kind in named}
+
+
+def _checked(function: Callable[..., Any], parameter: inspect.Parameter, value: Any, where: str) -> Any:
+    try:
+        expected = _annotation(function, parameter)
+        return TypeAdapter(expected).validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        found = error.errors()[0]
+        inside = "".join(f"[{part}]" for part in found["loc"])
+        message = found["msg"][0].lower() + found["msg"][1:]
+        raise ArgumentError(f"{where} {parameter.name}{inside} = {found['input']!r}: {message}") from None
+
+
+def _annotation(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
+    """The parameter's type, evaluated by itself: others may name types that exist for type checkers only."""
+    annotation = parameter.annotation
+    if isinstance(annotation, str):
+        annotation = eval(annotation, dict(getattr(inspect.unwrap(function), "__globals__", {})))
+    return Any if annotation is parameter.empty else annotation
+
+
+def _spelled(annotation: Any) -> str:
+    if isinstance(annotation, str):
+        return annotation
+    return (
+        "any value"
+        if annotation is inspect.Parameter.empty
+        else getattr(annotation, "__name__", str(annotation))
+    )
