@@ -1,0 +1,25 @@
+"""Data sets in three splits: by name, from published files or from a user's function."""
+
+from nasplat.data.batches import batches, evaluate, packed, predict, take
+from nasplat.data.dataset import CLASSIFICATION, Dataset, Split, Task
+from nasplat.data.images import crop_and_flip
+from nasplat.data.load import SOURCES, load_data
+from nasplat.data.raw import data_root
+from nasplat.data.seeds import generator
+
+__all__ = [
+    "CLASSIFICATION",
+    "SOURCES",
+    "Dataset",
+    "Split",
+    "Task",
+    "batches",
+    "crop_and_flip",
+    "data_root",
+    "evaluate",
+    "generator",
+    "load_data",
+    "packed",
+    "predict",
+    "take",
+]
