@@ -1,0 +1,166 @@
+"""A choice: a name, its legal values, and when it matters.
+
+Beside it live its outer forms: an Optuna distribution, an Optuna parameter and a piece of a vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nasplat.errors import InvalidArchitecture, NasplatError
+from nasplat.space.arch import Value, check_value
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One named decision of a space; `categorical` and `ordinal` make it.
+
+    `ordered` values have neighbours (the adjacent ones); values that are not ordered are all neighbours.
+    The choice is active when every earlier choice named in `when` is active and has one of its values there.
+    """
+
+    name: str
+    values: tuple[Value, ...]
+    ordered: bool
+    when: tuple[tuple[str, tuple[Value, ...]], ...] = ()
+
+    def __post_init__(self) -> None:
+        for value in self.values:
+            check_value(self.name, value)
+        if not self.values:
+            raise NasplatError(f"choice {self.name!r} has no values: give at least one")
+        # Equal in Python (1 and True) is too close: Optuna and `in` could not tell them apart.
+        if len(set(self.values)) < len(self.values):
+            raise NasplatError(f"choice {self.name!r} has equal values {self.values}: list each value once")
+
+    def active(self, earlier: Mapping[str, Value]) -> bool:
+        """Whether the choice matters, given the values of the earlier active choices."""
+        return all(name in earlier and earlier[name] in legal for name, legal in self.when)
+
+    def index(self, value: Any) -> int:
+        """The position of a legal value; InvalidArchitecture names the choice and its legal values."""
+        for i, legal in enumerate(self.values):
+            if legal == value and type(legal) is type(value):
+                return i
+        raise InvalidArchitecture(f"{self.name} is {value!r}: choose one of {list(self.values)}")
+
+    def adjacent(self, value: Value) -> list[Value]:
+        """The values one step away: next in order, or all others where there is no order."""
+        i = self.index(value)
+        return [v for j, v in enumerate(self.values) if j != i and (abs(i - j) == 1 or not self.ordered)]
+
+    @property
+    def distribution(self) -> BaseDistribution:
+        """The Optuna distribution: over the values, or over positions where ordered values are no range."""
+        from optuna.distributions import CategoricalDistribution, IntDistribution
+
+        if not self.ordered:
+            return CategoricalDistribution(self.values)
+        steps = _as_range(self.values) or range(len(self.values))
+        return IntDistribution(steps[0], steps[-1], step=steps.step)
+
+    @property
+    def _positional(self) -> bool:
+        return self.ordered and _as_range(self.values) is None
+
+    def to_param(self, value: Value) -> Value:
+        """The Optuna parameter of a legal value."""
+        i = self.index(value)
+        return i if self._positional else value
+
+    def from_param(self, param: Any) -> Value:
+        """The value of an Optuna parameter; InvalidArchitecture for one outside the distribution."""
+        if not self._positional:
+            return self.values[self.index(param)]
+        last = len(self.values) - 1
+        if type(param) is not int or not 0 <= param <= last:
+            raise InvalidArchitecture(f"{self.name} is {param!r}: choose a position from 0 to {last}")
+        return self.values[param]
+
+    @property
+    def encoding_names(self) -> list[str]:
+        """The names of the numbers that `encode` gives."""
+        return [self.name] if self.ordered else [f"{self.name}={value!r}" for value in self.values]
+
+    def encode(self, values: Mapping[str, Value]) -> list[float]:
+        """(i + 1) / n where ordered, else one-hot; all zero where the choice is inactive."""
+        i = self.index(values[self.name]) if self.name in values else -1
+        return (
+            [(i + 1) / len(self.values)] if self.ordered else [float(i == j) for j in range(len(self.values))]
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """The choice as plain JSON."""
+        when = {name: list(values) for name, values in self.when}
+        return {"name": self.name, "values": list(self.values), "ordered": self.ordered, "when": when}
+
+
+def _as_range(values: Sequence[Value]) -> range | None:
+    """The range of these ints, if they rise in equal steps."""
+    ints = [v for v in values if type(v) is int]
+    step = ints[1] - ints[0] if len(ints) > 1 else 1
+    if step < 1 or len(ints) < len(values) or ints != list(range(ints[0], ints[-1] + 1, step)):
+        return None
+    return range(ints[0], ints[-1] + 1, step)
+
+
+Condition = Mapping[str, Sequence[Value]]
+
+
+def categorical(name: str, values: Sequence[Value], when: Condition | None = None) -> Choice:
+    """A choice among values without an order, such as operations.
+
+    >>> categorical("activation", ("relu", "gelu"), when={"depth": (2, 3)}).active({"depth": 1})
+    False
+    """
+    return Choice(name, _values(name, values), False, _conditions(name, when))
+
+
+def ordinal(name: str, values: Sequence[Value], when: Condition | None = None) -> Choice:
+    """A choice among values in the order of growing networks, such as depths or widths.
+
+    >>> ordinal("width", (16, 24, 32)).distribution
+    IntDistribution(high=32, log=False, low=16, step=8)
+    """
+    return Choice(name, _values(name, values), True, _conditions(name, when))
+
+
+def _conditions(name: str, when: Condition | None) -> tuple[tuple[str, tuple[Value, ...]], ...]:
+    return tuple((other, _values(f"{name} when {other}", values)) for other, values in (when or {}).items())
+
+
+def _values(name: str, values: Sequence[Value]) -> tuple[Value, ...]:
+    if isinstance(values, str) or not isinstance(values, Sequence | range):
+        raise NasplatError(f"the values of {name!r} are {values!r}: give a sequence, such as ({values!r},)")
+    return tuple(values)
+
+
+def check_choices(choices: Sequence[Choice]) -> None:
+    """Raise NasplatError unless names differ and conditions speak of values of earlier choices."""
+    earlier: dict[str, Container[Value]] = {}
+    for choice in choices:
+        if choice.name in earlier:
+            raise NasplatError(f"two choices are named {choice.name!r}: give each its own name")
+        for name, values in choice.when:
+            _check_condition(choice.name, name, values, earlier)
+        earlier[choice.name] = choice.values
+
+
+def _check_condition(
+    choice: str, name: str, values: Sequence[Value], earlier: Mapping[str, Container[Value]]
+) -> None:
+    if name not in earlier:
+        known = ", ".join(earlier) or "none"
+        raise NasplatError(f"choice {choice!r} depends on {name!r}: name an earlier choice ({known})")
+    if not values:
+        raise NasplatError(
+            f"choice {choice!r} has no value of {name!r} that makes it active: give at least one"
+        )
+    for value in values:
+        if value not in earlier[name]:
+            raise NasplatError(f"choice {choice!r} waits for {name!r} = {value!r}, which it never is")
