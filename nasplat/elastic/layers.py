@@ -1,0 +1,187 @@
+"""Elastic layers: each asks its weight source for the weights of an architecture, and calls the plain operation.
+
+The architecture is an argument, never hidden state. `plain(arch)` gives the same layer of one architecture as a
+torch.nn module with copied weights; it works on the `meta` device too. How weights are shared is the source's
+affair: every layer takes `source`, a factory that gets the layer's `Slot`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Protocol, TypeVar, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nasplat.elastic.sizes import Dimension, Quotient, dimension
+from nasplat.elastic.sources import Slot, SourceFactory, sliced
+from nasplat.space import Arch
+
+Layer = TypeVar("Layer", nn.Conv2d, nn.Linear, nn.BatchNorm2d)
+
+
+@runtime_checkable
+class Elastic(Protocol):
+    """A layer that has a plain form in every architecture: a leaf of extraction."""
+
+    def plain(self, arch: Arch) -> nn.Module:
+        """The torch.nn layer of one architecture, with copies of its weights."""
+        ...
+
+
+class ElasticConv2d(nn.Module):
+    """A convolution with elastic channels and kernel; the padding k // 2 keeps odd kernels aligned.
+
+    With the default source a narrower layer is the leading block of a wider one and a smaller kernel the centre
+    of a larger one (Once-for-All, arXiv:1908.09791). Depthwise: `groups` is the width itself.
+    Shapes: x (n, i, h, w) -> (n, o, ceil(h / stride), ceil(w / stride)).
+    """
+
+    def __init__(
+        self,
+        inputs: int | Dimension,
+        outputs: int | Dimension,
+        kernel: int | Dimension,
+        *,
+        stride: int = 1,
+        groups: int | Dimension = 1,
+        bias: bool = False,
+        source: SourceFactory = sliced,
+    ) -> None:
+        super().__init__()
+        self.stride, self.groups = stride, dimension(groups)
+        inputs, outputs, kernel = dimension(inputs), dimension(outputs), dimension(kernel)
+        rows = inputs if groups == 1 else Quotient(inputs, self.groups)
+        self.source = source(_linear_slot((outputs, rows, kernel, kernel), bias))
+
+    def forward(self, x: Tensor, arch: Arch) -> Tensor:
+        weight, bias = self.source(arch)
+        if x.is_cuda and x.is_contiguous(memory_format=torch.channels_last):
+            # a slice of the input channels is not packed: cuDNN wants one copy in the images' own order
+            weight = weight.contiguous(memory_format=torch.channels_last)
+        return F.conv2d(x, weight, bias, self.stride, weight.shape[-1] // 2, groups=self.groups(arch))
+
+    def plain(self, arch: Arch) -> nn.Conv2d:
+        """The ordinary convolution of one architecture, with copied weights."""
+        weight, bias = self.source(arch)
+        outputs, rows, kernel, _ = weight.shape
+        groups = self.groups(arch)
+        layer = nn.Conv2d(
+            rows * groups, outputs, kernel, self.stride, kernel // 2, groups=groups, bias=False, device="meta"
+        )
+        return _fill(layer, weight, bias)
+
+
+class ElasticLinear(nn.Module):
+    """A linear layer whose narrower forms are by default the leading block of a wider one (arXiv:1812.08928).
+
+    Shapes: x (..., i), i the input width of the architecture -> (..., o).
+    """
+
+    def __init__(
+        self,
+        inputs: int | Dimension,
+        outputs: int | Dimension,
+        *,
+        bias: bool = True,
+        source: SourceFactory = sliced,
+    ) -> None:
+        super().__init__()
+        self.source = source(_linear_slot((dimension(outputs), dimension(inputs)), bias))
+
+    def forward(self, x: Tensor, arch: Arch) -> Tensor:
+        weight, bias = self.source(arch)
+        return F.linear(x, weight, bias)
+
+    def plain(self, arch: Arch) -> nn.Linear:
+        """The ordinary linear layer of one architecture, with copied weights."""
+        weight, bias = self.source(arch)
+        layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+        return _fill(layer, weight, bias)
+
+
+class ElasticBatchNorm2d(nn.Module):
+    """Batch normalisation of the channels that an architecture has.
+
+    Weight and bias come from the source. Running statistics are no weights: the full-width buffers hold a blend
+    of the architectures seen in training, so a subnet is recalibrated before it is judged (`recalibrate`).
+    Shapes: x (n, c, h, w) -> (n, c, h, w).
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(
+        self,
+        channels: int | Dimension,
+        *,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        source: SourceFactory = sliced,
+    ) -> None:
+        super().__init__()
+        channels = dimension(channels)
+        self.eps, self.momentum = eps, momentum
+        self.source = source(Slot({"weight": (channels,), "bias": (channels,)}, _start_as_identity))
+        self.register_buffer("running_mean", torch.zeros(channels.maximum))
+        self.register_buffer("running_var", torch.ones(channels.maximum))
+
+    def forward(self, x: Tensor, arch: Arch) -> Tensor:
+        weight, bias = self.source(arch)
+        mean, var = self.running_mean[: weight.shape[0]], self.running_var[: weight.shape[0]]
+        return F.batch_norm(x, mean, var, weight, bias, self.training, self.momentum, self.eps)
+
+    def plain(self, arch: Arch) -> nn.BatchNorm2d:
+        """The ordinary batch norm of one architecture, with copied weights and statistics."""
+        weight, bias = self.source(arch)
+        channels = weight.shape[0]
+        layer = nn.BatchNorm2d(channels, self.eps, self.momentum, device="meta")
+        layer.running_mean = self.running_mean[:channels].clone()
+        layer.running_var = self.running_var[:channels].clone()
+        layer.num_batches_tracked = torch.zeros((), dtype=torch.long, device=weight.device)
+        return _fill(layer, weight, bias)
+
+
+class ElasticDepth(nn.ModuleList):
+    """A list of elastic blocks, called as block(x, arch), of which the first d run.
+
+    A block that may be left out must keep the shape of its input.
+    """
+
+    def __init__(self, blocks: Iterable[nn.Module], depth: int | Dimension) -> None:
+        super().__init__(blocks)
+        self.depth = dimension(depth)
+
+    def forward(self, x: Tensor, arch: Arch) -> Tensor:
+        for block in list(self)[: self.depth(arch)]:
+            x = block(x, arch)
+        return x
+
+
+def _linear_slot(weight: tuple[Dimension, ...], bias: bool) -> Slot:
+    tensors = {"weight": weight} | ({"bias": weight[:1]} if bias else {})
+    return Slot(tensors, _start_as_torch)
+
+
+def _start_as_torch(tensors: Mapping[str, Tensor]) -> None:
+    """The initial values of nn.Linear and nn.Conv2d at full width."""
+    nn.init.kaiming_uniform_(tensors["weight"], a=math.sqrt(5))
+    if "bias" in tensors:
+        bound = 1 / math.sqrt(tensors["weight"][0].numel())
+        nn.init.uniform_(tensors["bias"], -bound, bound)
+
+
+def _start_as_identity(tensors: Mapping[str, Tensor]) -> None:
+    nn.init.ones_(tensors["weight"])
+    nn.init.zeros_(tensors["bias"])
+
+
+def _fill(layer: Layer, weight: Tensor, bias: Tensor | None) -> Layer:
+    """The layer, made without storage, with packed copies of its weights."""
+    for name, tensor in (("weight", weight), ("bias", bias)):
+        if tensor is not None:
+            copy = tensor.detach().clone(memory_format=torch.contiguous_format)
+            setattr(layer, name, nn.Parameter(copy))
+    return layer

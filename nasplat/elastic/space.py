@@ -1,0 +1,78 @@
+"""Elastic spaces: one elastic network, its supernet, and fresh ordinary networks of its architectures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from nasplat.elastic.extraction import extract
+from nasplat.errors import NasplatError
+from nasplat.space import Arch, Choice, Space
+
+
+class ElasticSpace(Space):
+    """A space whose architectures are the subnets of one elastic network.
+
+    `network` makes the network with all its weights, to be called as net(x, arch).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        choices: Sequence[Choice],
+        *,
+        network: Callable[[], nn.Module],
+        input_shape: tuple[int, ...] | None = None,
+        constants: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(name, choices, input_shape=input_shape, constants=constants)
+        self.network = network
+
+    def supernet(self, seed: int = 0) -> nn.Module:
+        """The elastic network on the CPU with fresh weights, called as net(x, arch); no other draw is moved."""
+        with _seeded(seed):
+            return self.network()
+
+    def build(self, arch: Arch, seed: int = 0) -> nn.Module:
+        """The network of one architecture with fresh weights, as plain torch.nn layers, called as module(x).
+
+        The supernet is only ever made without storage; what is allocated is the subnet.
+        """
+        self.validate(arch)
+        module = extract(self._blueprint, arch).to_empty(device="cpu")
+        reset_parameters(module, seed)
+        return module
+
+    @cached_property
+    def _blueprint(self) -> nn.Module:
+        with torch.device("meta"):
+            return self.network()
+
+
+def reset_parameters(module: nn.Module, seed: int) -> None:
+    """Draw all weights of a module on the CPU anew, each layer by its own torch.nn rule; no other draw is moved.
+
+    NasplatError for a layer with weights or buffers and no `reset_parameters`.
+    """
+    with _seeded(seed):
+        for name, layer in module.named_modules():
+            reset = getattr(layer, "reset_parameters", None) or getattr(layer, "_reset_parameters", None)
+            if reset is not None:
+                reset()
+            elif [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]:
+                kind = type(layer).__name__
+                raise NasplatError(
+                    f"{name or 'the network'} ({kind}) holds weights: give it reset_parameters()"
+                )
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
