@@ -1,0 +1,96 @@
+"""Run scores on copies of a network, so that one failure or side effect touches nothing else."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from nasplat import plugins
+from nasplat.errors import NasplatError
+from nasplat.files import content_hash
+from nasplat.scoring.score import NotApplicable, Score, ScoreResult, Status, Undefined
+
+
+def score(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    names: Sequence[str | Score],
+    *,
+    seed: int = 0,
+    init: str = "as given",
+) -> dict[str, ScoreResult]:
+    """Each named score of `model` on a batch: images (n, ...), labels (n,), on the model's device.
+
+    Every score gets its own copy in training mode and a random state seeded by `seed`; weights, modes, gradients and
+    random states of the caller stay as they were. A score that raises, or whose value is not finite, gives a
+    result with its reason. `init` names how the weights were made, for the record.
+    Raises NasplatError for a name that is no score.
+    """
+    batch = batch_digest(images, labels)
+    origin: dict[str, str | int] = {
+        "seed": seed,
+        "init": init,
+        "batch": batch,
+        "torch": torch.__version__,
+    }
+    results = {}
+    for entry in load_scores(names):
+        start = time.perf_counter()
+        with _seeded(model, seed), torch.enable_grad():
+            value, parts, status, reason = _attempt(entry, model, images, labels)
+        seconds = time.perf_counter() - start
+        results[entry.name] = ScoreResult(value, dict(parts), seconds, status, reason, dict(origin))
+    return results
+
+
+def load_scores(names: Sequence[str | Score]) -> list[Score]:
+    """The scores of these names; a Score stands for itself."""
+    scores = [n if isinstance(n, Score) else plugins.load("predictors", n) for n in names]
+    for name, found in zip(names, scores, strict=True):
+        if not isinstance(found, Score):
+            raise NasplatError(
+                f"{name!r} is a {type(found).__name__}, not a score: name a plug-in that ends with SCORE"
+            )
+    return scores
+
+
+def batch_digest(images: Tensor, labels: Tensor) -> str:
+    """First 16 hexadecimal digits of the hash of both tensors: shapes, types and bytes."""
+    content = b""
+    for tensor in (images, labels):
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        content += f"{tensor.dtype}{tuple(tensor.shape)}".encode() + flat.view(torch.uint8).numpy().tobytes()
+    return content_hash(content)[:16]
+
+
+def _attempt(
+    entry: Score, model: nn.Module, images: Tensor, labels: Tensor
+) -> tuple[float, Mapping[str, float], Status, str]:
+    """Value, per-module values, status and reason of one score."""
+    try:
+        value, parts = entry.function(copy.deepcopy(model).train(), images, labels)
+    except NotApplicable as error:
+        return math.nan, {}, "not_applicable", str(error)
+    except Undefined as error:
+        return math.nan, {}, "failed", str(error)
+    except Exception as error:
+        return math.nan, {}, "failed", " ".join(f"{type(error).__name__}: {error}".split())
+    if math.isfinite(value):
+        return value, parts, "ok", ""
+    return math.nan, parts, "failed", f"the value is {value}"
+
+
+@contextmanager
+def _seeded(model: nn.Module, seed: int) -> Iterator[None]:
+    """Seeded random states inside the block; those of the caller afterwards."""
+    gpus = {tensor.device for tensor in model.state_dict().values() if tensor.is_cuda}
+    with torch.random.fork_rng(devices=list(gpus)):
+        torch.manual_seed(seed)
+        yield
