@@ -1,0 +1,143 @@
+"""A network as files that load without nasplat, each verified before the folder appears."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from nasplat.data import Task
+from nasplat.errors import ExportError
+from nasplat.export.bundle import CARD, Bundle, check_bundle, read_bundle
+from nasplat.export.card import KIND, check_card, readme, versions
+from nasplat.export.formats import FORMATS, check_formats
+from nasplat.export.network import Network, prepare
+from nasplat.export.verification import Validation, verify
+from nasplat.files import atomic_folder, content_hash, file_hash, json_hash, write_atomic
+from nasplat.measure import count_macs
+
+
+def export_network(
+    module: nn.Module,
+    folder: Path,
+    *,
+    formats: Sequence[str] = ("state",),
+    inputs: Tensor,
+    targets: Tensor,
+    task: Task,
+    card: Mapping[str, Any],
+    overwrite: bool = False,
+) -> Bundle:
+    """Write a network to a folder as a bundle, and prove that every format gives the same network again.
+
+    module: plain torch.nn layers and operations with one input (n, ...) and one output (n, ...); on any device,
+    left unchanged; exported as float32 in evaluation mode. formats: of "state" (source and safetensors), "pt2"
+    (torch.export) and "onnx". inputs (n, ...), targets (n, ...): the validation split that every format is run on,
+    in a fresh process without nasplat. card: plain JSON; the README shows its `metrics` (name -> number or
+    {value, unit, origin}), `latency` ({median_ms, iqr_ms, device}), `origin` and `architecture`.
+
+    The folder may be absent, empty, or a bundle. A whole bundle of the same content is left as it is
+    (`fresh=False`); another one is replaced only with `overwrite`, and only when nothing else lies in it.
+    Anything else is refused. ExportError for a network that cannot be exported or comes back different: the folder
+    stays as it was. MissingExtra when "onnx" is asked for and its packages are missing.
+    """
+    names, given, folder = check_formats(formats), check_card(card), Path(folder).absolute()
+    inputs, targets = _settled(inputs), targets.detach().cpu()
+    if len(inputs) != len(targets):
+        raise ExportError(
+            f"{len(inputs)} validation inputs have {len(targets)} targets; they must be as many"
+        )
+    network, outputs = prepare(module, inputs)
+    validation = Validation(inputs, targets, outputs, task)
+    content = _content(network, names, given, validation)
+    existing = _existing(folder, content, overwrite)
+    if existing is not None:
+        return existing
+    try:
+        with atomic_folder(folder) as temporary:
+            _write(temporary, network, names, given | {"content": content}, validation)
+    except OSError as error:
+        raise ExportError(
+            f"cannot write {folder}: {error.strerror or error}; choose another folder"
+        ) from error
+    return replace(read_bundle(folder), fresh=True)
+
+
+def _settled(inputs: Tensor) -> Tensor:
+    """Inputs as the exported network gets them: on the CPU, real numbers as float32."""
+    inputs = inputs.detach().cpu().contiguous()
+    return inputs.float() if inputs.is_floating_point() else inputs
+
+
+def _content(
+    network: Network, formats: Sequence[str], card: Mapping[str, Any], validation: Validation
+) -> str:
+    """A hash of all that decides what a bundle says: the same one means that there is nothing to do."""
+    tensors = {"inputs": validation.inputs, "targets": validation.targets.contiguous()}
+    parts = [safetensors.torch.save(network.weights), safetensors.torch.save(tensors)]
+    hashes = [content_hash(network.source), *map(content_hash, parts)]
+    return json_hash([hashes, list(formats), dict(card), validation.task.metric, str(torch.__version__)])
+
+
+def _existing(folder: Path, content: str, overwrite: bool) -> Bundle | None:
+    """The same export, found whole in the folder; None when the folder can be written; else ExportError."""
+    if not folder.exists() and not folder.is_symlink():
+        return None
+    if folder.is_symlink() or not folder.is_dir():
+        raise ExportError(f"{folder} is not a folder; choose another one")
+    present = {path.name for path in folder.iterdir()} - {"__pycache__"}  # left by importing a network.py
+    if not present:
+        return None
+    try:
+        bundle = read_bundle(folder)
+    except ExportError as error:
+        raise ExportError(
+            f"{folder} is not empty and not a whole bundle; choose another folder or empty it"
+        ) from error
+    if bundle.content == content and not overwrite:
+        return check_bundle(folder)
+    strangers = sorted(present - {CARD, *bundle.files})
+    if strangers:
+        raise ExportError(
+            f"{folder} holds {strangers[0]!r}, which is not of its bundle; choose another folder"
+        )
+    if not overwrite:
+        raise ExportError(f"{folder} holds another export; choose another folder or add --overwrite")
+    return None
+
+
+def _write(
+    folder: Path, network: Network, formats: Sequence[str], card: dict[str, Any], validation: Validation
+) -> None:
+    files = {name: FORMATS[name].write(network, folder, card.get("architecture")) for name in formats}
+    found = verify(folder, formats, validation)
+    export = {
+        "content": card.pop("content"),
+        "network": {
+            "input_shape": list(network.shapes.input),
+            "output_shape": list(network.shapes.output),
+            "params": network.params,
+            "macs": count_macs(network.traced, network.example),
+        },
+        "validation": {
+            "samples": len(validation.inputs),
+            "metric": validation.task.metric,
+            "unit": validation.task.unit,
+            "value": validation.value(validation.outputs),
+        },
+        "formats": {
+            name: {"files": files[name], "drift": found[name].drift, "value": found[name].value}
+            for name in formats
+        },
+        "versions": versions(tuple(formats)),
+    }
+    whole = {"kind": KIND, **card, "export": export}
+    write_atomic(folder / "README.md", readme(whole))
+    export["files"] = {path.name: file_hash(path) for path in sorted(folder.iterdir())}
+    write_atomic(folder / CARD, json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
