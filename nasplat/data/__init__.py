@@ -5,7 +5,7 @@ from nasplat.data.dataset import CLASSIFICATION, Dataset, Split, Task
 from nasplat.data.images import crop_and_flip
 from nasplat.data.load import SOURCES, load_data
 from nasplat.data.raw import data_root
-from nasplat.data.seeds import generator
+from nasplat.data.seeds import derived_seed, generator
 
 __all__ = [
     "CLASSIFICATION",
@@ -16,6 +16,7 @@ __all__ = [
     "batches",
     "crop_and_flip",
     "data_root",
+    "derived_seed",
     "evaluate",
     "generator",
     "load_data",

@@ -63,12 +63,12 @@ def validation_split(
 ) -> dict[str, Labelled]:
     """Training and validation examples, drawn by seed from an official training set.
 
-    validation: a share (0 < v < 1) or a count (an integer). limit: use so many examples only, both together.
+    validation: a share (0 < v < 1) or a count (1 or more). limit: use so many examples only, both together.
     """
     total = len(images) if limit is None else limit
     if not 2 <= total <= len(images):
         raise DataError(f"limit = {limit}: expected 2 to {len(images)} training images")
-    held = round(total * validation) if isinstance(validation, float) else validation
+    held = round(total * validation if validation < 1 else validation)
     if not 1 <= held < total:
         raise DataError(
             f"validation = {validation}: expected a share between 0 and 1, or a count of 1 to {total - 1}"

@@ -105,8 +105,8 @@ def test_limit_and_validation_count_training_images(real_data: Path) -> None:
     assert (len(data.train), len(data.validation), len(data.test)) == (400, 100, 10_000)
     with pytest.raises(DataError, match="limit = 70000: expected 2 to 60000"):
         load_data("fashion_mnist", folder="fashion-mnist", base=real_data, limit=70_000)
-    with pytest.raises(DataError, match=r"validation = 1\.5: expected a share"):
-        load_data("fashion_mnist", folder="fashion-mnist", base=real_data, validation=1.5)
+    with pytest.raises(DataError, match=r"validation = -0\.5: expected a share"):
+        load_data("fashion_mnist", folder="fashion-mnist", base=real_data, validation=-0.5)
 
 
 @pytest.fixture

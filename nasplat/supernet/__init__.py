@@ -1,0 +1,53 @@
+"""Training a supernet, or a plain network: one loop, and what methods plug into it.
+
+method = METHODS["sandwich"](epochs=20)
+net = space.supernet()
+train(net, data, method.schedule(space, data, seed=0), method, Settings(device="cuda"))
+"""
+
+from __future__ import annotations
+
+from nasplat.supernet.journal import TrainingReport
+from nasplat.supernet.methods import METHODS, Method, SandwichTraining, UniformTraining
+from nasplat.supernet.objective import (
+    Objective,
+    Teacher,
+    distillation,
+    frozen,
+    in_place,
+    label_loss,
+    no_teacher,
+)
+from nasplat.supernet.policy import Fixed, Policy, Sandwich, Uniform
+from nasplat.supernet.recipe import Recipe, Settings
+from nasplat.supernet.schedule import Phase, Schedule, learning_rate
+from nasplat.supernet.training import train, train_network
+from nasplat.supernet.weights import load_weights, save_weights
+
+__all__ = [
+    "METHODS",
+    "Fixed",
+    "Method",
+    "Objective",
+    "Phase",
+    "Policy",
+    "Recipe",
+    "Sandwich",
+    "SandwichTraining",
+    "Schedule",
+    "Settings",
+    "Teacher",
+    "TrainingReport",
+    "Uniform",
+    "UniformTraining",
+    "distillation",
+    "frozen",
+    "in_place",
+    "label_loss",
+    "learning_rate",
+    "load_weights",
+    "no_teacher",
+    "save_weights",
+    "train",
+    "train_network",
+]

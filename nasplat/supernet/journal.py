@@ -1,0 +1,90 @@
+"""What happens between steps: a look at the losses, a word of progress, a checkpoint; never once a step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from time import monotonic
+
+import torch
+from torch import Tensor
+
+from nasplat.errors import TrainingError
+from nasplat.supernet.checkpoint import Checkpoint
+from nasplat.supernet.recipe import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingReport:
+    """What a training did; all but the speed includes what it did before it was resumed.
+
+    passes: forward and backward passes, one for each architecture of each step. loss: mean over the architectures
+    of the last step. images_per_second: examples, each counted once a step.
+    """
+
+    steps: int
+    epochs: int
+    seconds: float
+    loss: float
+    passes: int
+    images_per_second: float
+
+
+class Journal:
+    """Keeps losses on the device and reads them once a pulse: reading waits for the device."""
+
+    def __init__(self, settings: Settings, checkpoint: Checkpoint, steps: int) -> None:
+        self.settings, self.checkpoint, self.steps = settings, checkpoint, steps
+        self.progress = checkpoint.load()
+        self.resumed_at, self.seconds_before = self.progress.steps, self.progress.seconds
+        self._unread: list[Tensor] = []
+        self._started = self._looked = self._saved = monotonic()
+
+    def note(self, losses: list[Tensor]) -> None:
+        """Take the losses of the architectures of one more step that is done."""
+        self.progress.steps += 1
+        self.progress.passes += len(losses)
+        self._unread.append(torch.stack(losses).mean())
+        now = monotonic()
+        if now - self._looked >= self.settings.pulse or self.progress.steps == self.steps:
+            self._look()
+        if now - self._saved >= self.settings.save_every:
+            self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint, if one is kept; only after losses, and of weights, that are finite."""
+        self._look()
+        self.checkpoint.save(self.progress)
+        self._saved = monotonic()
+
+    def close(self, batch_size: int, steps_per_epoch: int) -> TrainingReport:
+        """Keep the last state, and sum up."""
+        done = self.progress.steps - self.resumed_at
+        if done:
+            self.save()
+        seconds = self.progress.seconds - self.seconds_before
+        return TrainingReport(
+            steps=self.progress.steps,
+            epochs=self.progress.steps // steps_per_epoch,
+            seconds=self.progress.seconds,
+            loss=self.progress.loss,
+            passes=self.progress.passes,
+            images_per_second=done * batch_size / seconds if done else 0.0,
+        )
+
+    def _look(self) -> None:
+        """Read the losses since the last look, refuse those that are not finite, report progress."""
+        losses: list[float] = torch.stack(self._unread).tolist() if self._unread else []
+        self._unread.clear()
+        self._looked = monotonic()
+        self.progress.seconds = self.seconds_before + self._looked - self._started
+        for step, loss in enumerate(losses, start=self.progress.steps - len(losses)):
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"the loss became {loss} in step {step} of {self.steps}; lower learning_rate, or set clip"
+                    f"{self.checkpoint.last_good}"
+                )
+        if losses:
+            self.progress.loss = losses[-1]
+            if self.settings.progress:
+                self.settings.progress(self.progress.steps, self.steps, {"loss": sum(losses) / len(losses)})

@@ -1,0 +1,84 @@
+"""How a network is trained (a recipe, which shapes the weights) and where and how that runs (settings)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+from torch.optim import SGD
+
+from nasplat.errors import TrainingError
+
+Progress = Callable[[int, int, Mapping[str, float]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Stochastic gradient descent with Nesterov momentum: what shapes the weights, besides data, network and seed.
+
+    epochs: passes over the training split; its last incomplete batch is left out.
+    batch_size: examples a step; one step serves all architectures of the step.
+    learning_rate: the peak, after a linear warm-up (share `ramp` of the steps) and before a cosine to 0.
+    momentum, weight_decay: of SGD; vectors such as norms and biases do not decay.
+    label_smoothing: of the cross entropy, for classification only.
+    clip: the largest norm of all gradients together; none for no limit.
+    """
+
+    epochs: int = 20
+    batch_size: int = 64
+    learning_rate: float = 0.1
+    ramp: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.0
+    clip: float | None = None
+
+    def __post_init__(self) -> None:
+        expect("epochs", self.epochs, self.epochs >= 1, "at least 1")
+        expect("batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
+        expect("learning_rate", self.learning_rate, self.learning_rate > 0, "more than 0")
+        expect("ramp", self.ramp, 0 <= self.ramp < 1, "0 to below 1, a share of all steps")
+        expect("momentum", self.momentum, 0 < self.momentum < 1, "between 0 and 1")
+        expect("weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
+        expect("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "0 to below 1")
+        expect("clip", self.clip, self.clip is None or self.clip > 0, "more than 0")
+
+
+def expect(name: str, value: object, fits: bool, expected: str) -> None:
+    """Raise TrainingError unless a setting fits."""
+    if not fits:
+        raise TrainingError(f"{name} = {value}: expected {expected}")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where and how a training runs. Only the seed, and rounding by device and precision, touch its result.
+
+    device: "cpu", "cuda", "cuda:0"; the network is moved there.
+    bf16, channels_last: autocast to bfloat16 and images in channels_last memory; None: on a GPU only.
+    checkpoint: the file to resume from and to write to; None: nothing is kept.
+    save_every: seconds between checkpoints. pulse: seconds between looks at the loss, each with one call of
+    progress(done steps, all steps, {"loss": mean since the last look}), and one at the end.
+    """
+
+    device: str = "cpu"
+    seed: int = 0
+    bf16: bool | None = None
+    channels_last: bool | None = None
+    checkpoint: Path | None = None
+    save_every: float = 30.0
+    pulse: float = 0.5
+    progress: Progress | None = None
+
+
+def make_optimiser(net: nn.Module, recipe: Recipe) -> SGD:
+    """SGD in which tensors with two dimensions or more decay; norms and biases do not (arXiv:1812.01187, 3.1)."""
+    weights = [p for p in net.parameters() if p.requires_grad and p.ndim > 1]
+    vectors = [p for p in net.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [
+        {"params": weights, "weight_decay": recipe.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True)
