@@ -1,0 +1,6 @@
+"""The history of the schema, oldest first; the last one is what this version of nasplat reads and writes."""
+
+from __future__ import annotations
+
+REVISIONS: tuple[str, ...] = ("0001",)
+VERSION_TABLE = "nasplat_alembic_version"
