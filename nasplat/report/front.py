@@ -1,0 +1,101 @@
+"""The Pareto front as a picture."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nasplat.errors import NasplatError
+from nasplat.files import write_atomic
+from nasplat.pareto import DIRECTIONS, knee, nondominated
+from nasplat.report.panel import Panel
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TYPES = (".png", ".svg", ".pdf")
+
+
+def plot_front(
+    frame: pd.DataFrame,
+    objectives: Mapping[str, str],
+    *,
+    units: Mapping[str, str] | None = None,
+    title: str = "",
+    path: Path | None = None,
+) -> Figure:
+    """All trials as dots, the front as connected steps, its knee labelled with the trial's number.
+
+    frame: one row a trial. Columns: `number`; one per objective (rows with a NaN there are left out). Optional:
+    `on_front` (bool; computed among feasible rows when absent), `knee` (bool; likewise), `feasible` (bool), `noisy`
+    (bool), and `<objective>_iqr`, an inter-quartile range, of which half is drawn to each side.
+    objectives: name to "minimize" or "maximize". units: name to unit; "1" and "" are not written.
+    Two objectives fill one panel; more give a panel for each pair, one gives its values over the trials' numbers.
+    path: where to save it as .png, .svg or .pdf. NasplatError: any other type of file.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    names = list(objectives)
+    rows = _complete(frame, objectives)
+    pairs = list(combinations(range(len(names)), 2)) if len(names) > 1 else [(None, 0)]
+    columns = min(3, len(pairs))
+    lines = -(-len(pairs) // columns)
+    figure = Figure(figsize=(1.4 + 5.6 * columns, 0.6 + 4.4 * lines), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels: list[Axes] = list(figure.subplots(lines, columns, squeeze=False).flat)
+    for axes, (one, other) in zip(panels, pairs, strict=False):
+        x, y = ("number", names[other]) if one is None else _across(names[one], names[other], objectives)
+        Panel(rows, objectives, units or {}, x, y).draw(axes)
+    for axes in panels[len(pairs) :]:
+        axes.set_visible(False)
+    figure.suptitle(title or f"{len(rows)} trials, {int(rows['on_front'].sum())} on the front", fontsize=12)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    if path is not None:
+        _save(figure, path)
+    return figure
+
+
+def _complete(frame: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:
+    """The rows with all objectives, and the optional columns filled in."""
+    missing = [name for name in ("number", *objectives) if name not in frame]
+    if missing or not objectives:
+        what = f"column {missing[0]!r}" if missing else "objective to plot"
+        raise ValueError(f"the frame has no {what}; its columns are {list(frame.columns)}")
+    names = list(objectives)
+    rows = frame.dropna(subset=names).copy()
+    rows[names] = rows[names].astype(float)
+    for column, default in (("feasible", True), ("noisy", False)):
+        rows[column] = rows[column].astype(bool) if column in rows else default
+    if "on_front" not in rows:
+        rows["on_front"] = False
+        usable = rows.index[rows["feasible"]]
+        rows.loc[usable, "on_front"] = nondominated(rows.loc[usable, names], list(objectives.values()))
+    front = rows.index[rows["on_front"].astype(bool)]
+    if "knee" not in rows:
+        rows["knee"] = False
+        if len(front):
+            rows.loc[front[knee(rows.loc[front, names], list(objectives.values()))], "knee"] = True
+    return rows.astype({"on_front": bool, "knee": bool})
+
+
+def _across(one: str, other: str, objectives: Mapping[str, str]) -> tuple[str, str]:
+    """What costs goes to the right, what is gained goes up."""
+    swap = objectives[one] == DIRECTIONS[1] and objectives[other] == DIRECTIONS[0]
+    return (other, one) if swap else (one, other)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    if path.suffix not in TYPES:
+        raise NasplatError(
+            f"a picture cannot be saved as {path.name!r}; choose a name that ends with one of {TYPES}"
+        )
+    content = io.BytesIO()
+    figure.savefig(content, format=path.suffix[1:])
+    write_atomic(path, content.getvalue())
