@@ -104,12 +104,16 @@ class Space:
             choice = next(c for c in self.choices if c.name in extra)
             raise InvalidArchitecture(f"{choice.name} must be absent: it matters only when {_spell(choice)}")
 
-    def build(self, arch: Arch) -> nn.Module:
-        """An ordinary module with fresh weights, after `validate`."""
+    def build(self, arch: Arch, seed: int = 0) -> nn.Module:
+        """An ordinary module with fresh weights drawn from the seed, after `validate`; no other draw is moved."""
+        import torch  # here: what only reads a study starts without it
+
         if self._build is None:
             raise NasplatError(f"space {self.name!r} has no builder: give Space(..., build=function)")
         self.validate(arch)
-        return self._build(self.arch(arch))
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return self._build(self.arch(arch))
 
     def sample(self, rng: np.random.Generator) -> Arch:
         """A random architecture: each active choice takes one of its values, all alike.

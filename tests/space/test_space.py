@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -295,6 +296,17 @@ def test_build_checks_first_and_then_calls_the_builder() -> None:
     assert built == [Arch({"a": 2})]
     with pytest.raises(NasplatError, match="'t' has no builder"):
         Space("t", space.choices).build(Arch({"a": 2}))
+
+
+def test_a_seed_gives_the_same_weights_and_moves_no_other_draw() -> None:
+    space = Space("s", [ordinal("a", (1, 2))], build=lambda arch: torch.nn.Linear(2, 2))
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    first, again, other = (space.build(space.smallest(), seed).state_dict()["weight"] for seed in (1, 1, 2))
+    assert torch.equal(torch.rand(4), expected)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 def test_optuna_says_nothing_about_our_distributions(staged: Space) -> None:
