@@ -13,6 +13,7 @@ from nasplat.export.formats import FORMATS
 
 KIND = "nasplat bundle 1"
 _OURS = ("kind", "export")
+_SHOWN = (*_OURS, "metrics", "latency")
 _PACKAGES = {"state": ("safetensors",), "pt2": (), "onnx": ("onnx", "onnxscript", "onnxruntime")}
 
 
@@ -69,7 +70,7 @@ def _lines(card: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield "## Origin"
     yield ""
-    yield from _facts({"origin": card.get("origin"), "architecture": card.get("architecture")})
+    yield from _facts({key: value for key, value in card.items() if key not in _SHOWN})
     yield from _facts({"versions": export["versions"]})
 
 
@@ -84,14 +85,9 @@ def _numbers(card: Mapping[str, Any]) -> Iterator[str]:
     for name, number in (card.get("metrics") or {}).items():
         yield _row(name, number if isinstance(number, Mapping) else {"value": number})
     latency = card.get("latency")
-    if isinstance(latency, Mapping) and "median_ms" in latency:
-        spread = f", inter-quartile range {_plain(latency['iqr_ms'])} ms" if "iqr_ms" in latency else ""
-        yield _row(
-            "latency, median",
-            {"value": latency["median_ms"], "unit": "ms", "origin": f"{_device(latency)}{spread}"},
-        )
-    elif latency:
-        yield _row("latency", {"value": latency})
+    if isinstance(latency, Mapping):
+        number = {"value": latency.get("median_ms"), "unit": "ms", "origin": _measured(latency)}
+        yield _row("latency, median", number)
 
 
 def _row(name: str, number: Mapping[str, Any]) -> str:
@@ -99,20 +95,26 @@ def _row(name: str, number: Mapping[str, Any]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
-def _device(latency: Mapping[str, Any]) -> str:
+def _measured(latency: Mapping[str, Any]) -> str:
+    """Where a latency was measured, and how far to trust it."""
     device = latency.get("device", "device unknown")
-    return str(device.get("name", _plain(device))) if isinstance(device, Mapping) else str(device)
+    name = device.get("name", device) if isinstance(device, Mapping) else device
+    spread = latency.get("iqr_ms")
+    quartiles = "" if spread is None else f", inter-quartile range {_plain(spread)} ms"
+    return f"{_plain(name)}{quartiles}{', noisy' if latency.get('noisy') else ''}"
 
 
 def _facts(facts: Mapping[str, Any]) -> Iterator[str]:
     for name, value in facts.items():
-        if isinstance(value, Mapping):
-            yield f"- {name}: " + ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
-        elif value is not None:
+        if value is not None:
             yield f"- {name}: {_plain(value)}"
 
 
 def _plain(value: Any) -> str:
+    """A JSON value in words; of a mapping the plain entries, of which the card has the rest."""
+    if isinstance(value, Mapping):
+        plain = {key: item for key, item in value.items() if not isinstance(item, Mapping | list)}
+        return ", ".join(f"{key} {_plain(item)}" for key, item in (plain or value).items())
     if isinstance(value, str):
         return value
     return f"{value:.6g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from nasplat.errors import ExportError
 from nasplat.export.bundle import CARD, Bundle, check_bundle, read_bundle
 from nasplat.export.card import KIND, check_card, readme, versions
 from nasplat.export.formats import FORMATS, check_formats
-from nasplat.export.network import Network, prepare
+from nasplat.export.network import Network, first_line, prepare
 from nasplat.export.verification import Validation, verify
 from nasplat.files import atomic_folder, content_hash, file_hash, json_hash, write_atomic
 from nasplat.measure import count_macs
@@ -54,35 +54,42 @@ def export_network(
             f"{len(inputs)} validation inputs have {len(targets)} targets; they must be as many"
         )
     network, outputs = prepare(module, inputs)
-    validation = Validation(inputs, targets, outputs, task)
-    content = _content(network, names, given, validation)
-    existing = _existing(folder, content, overwrite)
+    export = _Export(network, names, given, Validation(inputs, targets, outputs, task))
+    existing = _existing(folder, export.content(), overwrite)
     if existing is not None:
         return existing
     try:
         with atomic_folder(folder) as temporary:
-            _write(temporary, network, names, given | {"content": content}, validation)
+            _write(temporary, export)
     except OSError as error:
-        raise ExportError(
-            f"cannot write {folder}: {error.strerror or error}; choose another folder"
-        ) from error
+        reason = error.strerror or first_line(error)
+        raise ExportError(f"cannot write {folder}: {reason}; choose another folder") from error
     return replace(read_bundle(folder), fresh=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Export:
+    """Everything that decides what a bundle says."""
+
+    network: Network
+    formats: tuple[str, ...]
+    card: dict[str, Any]
+    validation: Validation
+
+    def content(self) -> str:
+        """A hash of it all, and of the torch that writes it: the same one means that there is nothing to do."""
+        tensors = {"inputs": self.validation.inputs, "targets": self.validation.targets.contiguous()}
+        parts = [safetensors.torch.save(self.network.weights), safetensors.torch.save(tensors)]
+        hashes = [content_hash(self.network.source), *map(content_hash, parts)]
+        return json_hash(
+            [hashes, self.formats, self.card, self.validation.task.metric, str(torch.__version__)]
+        )
 
 
 def _settled(inputs: Tensor) -> Tensor:
     """Inputs as the exported network gets them: on the CPU, real numbers as float32."""
     inputs = inputs.detach().cpu().contiguous()
     return inputs.float() if inputs.is_floating_point() else inputs
-
-
-def _content(
-    network: Network, formats: Sequence[str], card: Mapping[str, Any], validation: Validation
-) -> str:
-    """A hash of all that decides what a bundle says: the same one means that there is nothing to do."""
-    tensors = {"inputs": validation.inputs, "targets": validation.targets.contiguous()}
-    parts = [safetensors.torch.save(network.weights), safetensors.torch.save(tensors)]
-    hashes = [content_hash(network.source), *map(content_hash, parts)]
-    return json_hash([hashes, list(formats), dict(card), validation.task.metric, str(torch.__version__)])
 
 
 def _existing(folder: Path, content: str, overwrite: bool) -> Bundle | None:
@@ -112,13 +119,25 @@ def _existing(folder: Path, content: str, overwrite: bool) -> Bundle | None:
     return None
 
 
-def _write(
-    folder: Path, network: Network, formats: Sequence[str], card: dict[str, Any], validation: Validation
-) -> None:
-    files = {name: FORMATS[name].write(network, folder, card.get("architecture")) for name in formats}
-    found = verify(folder, formats, validation)
-    export = {
-        "content": card.pop("content"),
+def _write(folder: Path, export: _Export) -> None:
+    """Write and verify every format, then the README, then the card with the hashes of them all."""
+    network, architecture = export.network, export.card.get("architecture")
+    files = {name: FORMATS[name].write(network, folder, architecture) for name in export.formats}
+    found = verify(folder, export.formats, export.validation)
+    results = {
+        name: {"files": files[name], "drift": found[name].drift, "value": found[name].value}
+        for name in export.formats
+    }
+    card = {"kind": KIND, **export.card, "export": _facts(export) | {"formats": results}}
+    write_atomic(folder / "README.md", readme(card))
+    card["export"]["files"] = {path.name: file_hash(path) for path in sorted(folder.iterdir())}
+    write_atomic(folder / CARD, json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _facts(export: _Export) -> dict[str, Any]:
+    network, validation = export.network, export.validation
+    return {
+        "content": export.content(),
         "network": {
             "input_shape": list(network.shapes.input),
             "output_shape": list(network.shapes.output),
@@ -131,13 +150,5 @@ def _write(
             "unit": validation.task.unit,
             "value": validation.value(validation.outputs),
         },
-        "formats": {
-            name: {"files": files[name], "drift": found[name].drift, "value": found[name].value}
-            for name in formats
-        },
-        "versions": versions(tuple(formats)),
+        "versions": versions(export.formats),
     }
-    whole = {"kind": KIND, **card, "export": export}
-    write_atomic(folder / "README.md", readme(whole))
-    export["files"] = {path.name: file_hash(path) for path in sorted(folder.iterdir())}
-    write_atomic(folder / CARD, json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

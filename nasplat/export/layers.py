@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nasplat.errors import ExportError
 from nasplat.export.expressions import Expression, call, literal
 
+_MISSING: Any = inspect.Parameter.empty
 _PLACEMENT = ("device", "dtype")
 _PER_AXIS = (
     "kernel_size",
@@ -36,47 +37,52 @@ def layer_expression(layer: nn.Module) -> Expression:
             f"layer {_full_name(layer)} is not a plain torch.nn layer; build the network from those"
         )
     for per_axis in (False, True):
-        expression = _constructor(layer, per_axis)
-        if expression is not None and _describe(_build(expression.text)) == _describe(layer):
-            return expression
-    raise ExportError(
-        f"cannot write the layer nn.{name} as source: it does not keep its arguments as attributes"
-    )
+        text = _constructor(layer, per_axis)
+        if text is not None and _describe(_build(text.text)) == _describe(layer):
+            return text
+    raise ExportError(f"cannot write the layer nn.{name} as source: its attributes do not tell its arguments")
 
 
 def _constructor(layer: nn.Module, per_axis: bool) -> Expression | None:
+    """The call that the attributes of a layer suggest; None when they do not tell every required argument."""
     positional: list[str] = []
     named: list[str] = []
-    for parameter in inspect.signature(type(layer)).parameters.values():
-        if parameter.name in _PLACEMENT or parameter.name.startswith("_"):
-            continue
-        required = parameter.default is inspect.Parameter.empty
-        value = _argument(layer, parameter.name, per_axis)
-        if value is inspect.Parameter.empty:
-            if (
-                required
-                and parameter.kind is not parameter.VAR_POSITIONAL
-                and parameter.kind is not parameter.VAR_KEYWORD
-            ):
+    try:
+        for parameter in _parameters(layer):
+            required = parameter.default is _MISSING
+            value = _argument(layer, parameter.name, per_axis)
+            if required and value is _MISSING:
                 return None
-        elif required:
-            positional.append(literal(value).text)
-        elif value != parameter.default:
-            named.append(f"{parameter.name}={literal(value).text}")
+            if required:
+                positional.append(literal(value).text)
+            elif value is not _MISSING and value != parameter.default:
+                named.append(f"{parameter.name}={literal(value).text}")
+    except ExportError:  # an argument that is no constant, such as a function
+        return None
     return call(f"nn.{type(layer).__name__}", [*positional, *named])
 
 
+def _parameters(layer: nn.Module) -> list[inspect.Parameter]:
+    """The constructor's parameters that make a difference: not where the layer lies, not `*args, **kwargs`."""
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [
+        parameter
+        for parameter in inspect.signature(type(layer)).parameters.values()
+        if parameter.kind not in variable and parameter.name not in _PLACEMENT and parameter.name[0] != "_"
+    ]
+
+
 def _argument(layer: nn.Module, name: str, per_axis: bool) -> Any:
-    """The value of a constructor argument; `inspect.Parameter.empty` when the layer does not keep it."""
-    value: Any = getattr(layer, name, inspect.Parameter.empty)
+    """The value of a constructor argument; _MISSING when the layer does not keep it."""
+    value: Any = getattr(layer, name, _MISSING)
     if name == "bias":
         return isinstance(value, Tensor) or value is True
     if name == "stride" and value == getattr(layer, "kernel_size", None) and "Pool" in type(layer).__name__:
         return None  # a pooling layer steps by its window unless told otherwise
-    equal = (
-        isinstance(value, tuple) and len(set(value)) == 1 and (name != "normalized_shape" or len(value) == 1)
-    )
-    return value[0] if equal and name in _PER_AXIS and not per_axis else value
+    if name not in _PER_AXIS or not isinstance(value, tuple) or per_axis:
+        return value
+    one = len(value) == 1 or (len(set(value)) == 1 and name != "normalized_shape")
+    return value[0] if one else value
 
 
 def _build(text: str) -> nn.Module | None:

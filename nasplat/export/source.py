@@ -185,7 +185,8 @@ def _nests(node: Node, user: Node, value: Expression) -> bool:
     """Whether a value is written inside the expression of the next node, its only user and once only."""
     uses: list[Node] = []
     fx.node.map_arg((user.args, user.kwargs), uses.append)
-    short = value.calls < _NESTED_CALLS and len(value.text) <= _NESTED_LENGTH
+    shallow = value.calls < _NESTED_CALLS or user.op == "output"
+    short = shallow and len(value.text) <= _NESTED_LENGTH
     return short and list(node.users) == [user] and uses.count(node) == 1
 
 

@@ -137,6 +137,7 @@ class Doubling(nn.Linear):
     [
         (Doubling(2, 2), "Doubling"),
         (nn.LSTM(2, 2), "LSTM"),
+        (nn.TransformerEncoderLayer(4, 2), "TransformerEncoderLayer"),
         (nn.utils.parametrizations.weight_norm(nn.Linear(2, 2)), "ParametrizedLinear"),
     ],
 )
