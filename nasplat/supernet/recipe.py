@@ -11,7 +11,7 @@ from torch.optim import SGD
 
 from nasplat.errors import TrainingError
 
-Progress = Callable[[int, int, Mapping[str, float]], None]
+ProgressCallback = Callable[[int, int, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Settings:
     checkpoint: Path | None = None
     save_every: float = 30.0
     pulse: float = 0.5
-    progress: Progress | None = None
+    progress: ProgressCallback | None = None
 
 
 def make_optimiser(net: nn.Module, recipe: Recipe) -> SGD:
