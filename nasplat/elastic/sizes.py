@@ -61,17 +61,18 @@ class Scaled:
 
     @property
     def maximum(self) -> int:
-        return self._times(self.size.maximum, self.largest)
+        return _times(self.size.maximum, self.largest)
 
     def __call__(self, arch: Arch) -> int:
+        """The size; InvalidArchitecture when the choice is absent or not a number up to `largest`."""
         factor = self.largest if self.choice is None else arch.get(self.choice)
-        if type(factor) not in (int, float) or not 0 < factor <= self.largest:  # type: ignore[operator]
+        if not isinstance(factor, int | float) or not 0 < factor <= self.largest:
             raise InvalidArchitecture(f"{self.choice} is {factor!r}: give a number up to {self.largest}")
-        return self._times(self.size(arch), float(factor))  # type: ignore[arg-type]
+        return _times(self.size(arch), factor)
 
-    @staticmethod
-    def _times(size: int, factor: float) -> int:
-        return max(1, round(size * factor))
+
+def _times(size: int, factor: float) -> int:
+    return max(1, round(size * factor))
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,13 @@ def test_a_convolution_equals_the_plain_one_with_the_sliced_weights(kernel: int,
     torch.testing.assert_close(layer.plain(arch)(x), expected)
 
 
+def test_channels_last_images_give_the_same_values_and_stay_channels_last() -> None:
+    layer, arch, x = ElasticConv2d(NARROW, WIDE, 3), Arch({"narrow": 4, "wide": 5}), torch.randn(2, 4, 6, 6)
+    y = layer(x.to(memory_format=torch.channels_last), arch)
+    torch.testing.assert_close(y, layer(x, arch))
+    assert y.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_a_depthwise_convolution_has_one_row_and_one_group_for_each_channel() -> None:
     layer = ElasticConv2d(WIDE, WIDE, 3, groups=WIDE)
     x, bank = torch.randn(1, 4, 5, 5), layer.source.bank
