@@ -51,7 +51,7 @@ class Space:
         self._build = build
 
     def __repr__(self) -> str:
-        size = self.size if self.size < 10**6 else f"{float(self.size):.1e}"
+        size = self.size if self.size < 10**6 else f"about 10^{len(str(self.size)) - 1}"  # may exceed a float
         return f"{type(self).__name__}({self.name!r}, {len(self.choices)} choices, {size} architectures)"
 
     @cached_property

@@ -186,6 +186,7 @@ def test_a_chain_of_conditions_is_counted_without_being_listed() -> None:
         ordinal(f"k{i}.{j}", (3, 5), {f"depth{i}": range(j, 4)}) for i in range(30) for j in (1, 2, 3)
     ]
     assert Space("deep", choices).size == (2 + 4 + 8) ** 30
+    assert repr(Space("deep", choices)) == "Space('deep', 120 choices, about 10^34 architectures)"
 
 
 def test_distributions_keep_int_ranges_and_number_other_orders() -> None:
