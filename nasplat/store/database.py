@@ -17,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import ClauseElement, Engine, Insert, Table, bindparam, create_engine, event
 from sqlalchemy.engine import URL, Dialect
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -138,8 +139,10 @@ class Database:
         return link
 
     def _connect(self) -> Link:
-        with self.one_line_errors():
+        try:
             return Link(self.engine)
+        except DBAPIError as error:
+            raise StoreError(explain(self.url, error)) from error
 
     @contextmanager
     def transaction(self) -> Iterator[Link]:
@@ -151,17 +154,17 @@ class Database:
         if link.depth:
             yield link
             return
-        with self.one_line_errors():
-            link.depth = 1
-            try:
-                link.command(self._begin)
-                yield link
-                link.command("COMMIT")
-            except BaseException:  # Ctrl-C too
-                self._roll_back(link)
-                raise
-            finally:
-                link.depth = 0
+        link.depth = 1
+        try:
+            link.command(self._begin)
+            yield link
+            link.command("COMMIT")
+        except BaseException as error:  # Ctrl-C too
+            self._roll_back(link)
+            self._raise_in_one_line(error)
+            raise
+        finally:
+            link.depth = 0
 
     def _roll_back(self, link: Link) -> None:
         with suppress(self._error):  # there is nothing to roll back where BEGIN failed, or after a full disk
@@ -175,21 +178,18 @@ class Database:
         if link.depth:
             yield link
             return
-        with self.one_line_errors():
-            link.command(self._snapshot)
-            try:
-                yield link
-            finally:
-                link.command("COMMIT")
-
-    @contextmanager
-    def one_line_errors(self) -> Iterator[None]:
-        """Turn a driver's error into one line."""
         try:
-            yield
-        except self._bugs:
+            link.command(self._snapshot)
+            yield link
+            link.command("COMMIT")
+        except BaseException as error:
+            with suppress(self._error):
+                link.command("ROLLBACK")
+            self._raise_in_one_line(error)
             raise
-        except self._error as error:
+
+    def _raise_in_one_line(self, error: BaseException) -> None:
+        if isinstance(error, self._error) and not isinstance(error, self._bugs):
             raise StoreError(explain(self.url, error)) from error
 
     def close_thread(self) -> None:
@@ -239,4 +239,5 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # autocommit: the driver begins nothing by itself
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA wal_autocheckpoint = 4000")  # pages: 16 MB between two syncs to the disk
     connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections import Counter
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -53,6 +54,9 @@ class Distributions:
         """The row of a distribution, None if it has not been read."""
         return self._ids.get((name, content))
 
+    def __getitem__(self, row_id: int) -> BaseDistribution:
+        return self._by_id[row_id][1]
+
     def read(self, link: Link, study_id: int) -> None:
         """Read what is new; what is read of a transaction that is rolled back must be forgotten."""
         for row_id, name, content in read_distributions(link, study_id, self.last):
@@ -77,6 +81,27 @@ class Distributions:
         return dict(known)
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The parameters of an unfinished trial as they are stored: JSON texts that grow at their end."""
+
+    params: str = "{}"
+    ids: str = "[]"
+
+    def set(self, name: str, value: Any, row_id: int, is_new: bool) -> Draft:
+        """The texts with one more parameter, or with another value of one."""
+        if is_new:
+            item = f"{json.dumps(name)}: {json.dumps(value)}"
+            return Draft(_appended(self.params, item), _appended(self.ids, str(row_id)))
+        params = json.loads(self.params)
+        ids = dict(zip(params, json.loads(self.ids), strict=True)) | {name: row_id}
+        return Draft(json.dumps(params | {name: value}), json.dumps(list(ids.values())))
+
+
+def _appended(text: str, item: str) -> str:
+    return f"{text[:-1]}{', ' if len(text) > 2 else ''}{item}{text[-1]}"
+
+
 class History:
     """The trials of one study. A trial in it is never changed but replaced, so it can be handed out."""
 
@@ -85,8 +110,7 @@ class History:
         self.revision = -1
         self.trials: list[FrozenTrial] = []
         self.revisions: list[int] = []
-        self.ids: dict[int, tuple[int, ...]] = {}  # the distributions of each unfinished trial, by number
-        self.unfinished: set[int] = set()
+        self.drafts: dict[int, Draft] = {}  # of unfinished trials, by number
         self.counts: Counter[TrialState] = Counter()
         self.best: FrozenTrial | None = None
         self.directions: list[StudyDirection] = []
@@ -108,11 +132,11 @@ class History:
         for trial_row in rows:
             distributions = self.distributions.of(trial_row[6], link, self.study_id)
             trial = frozen(trial_row, distributions, steps.get(trial_row[0], {}))
-            self.put(trial, trial_row[-1], tuple(json.loads(trial_row[6])))
+            self.put(trial, trial_row[-1], Draft(trial_row[5], trial_row[6]))
         self.revision = row[0]
 
-    def put(self, trial: FrozenTrial, revision: int, ids: tuple[int, ...] | None) -> None:
-        """Add a trial with its distributions' ids, or replace it as it is now (None: the same ids)."""
+    def put(self, trial: FrozenTrial, revision: int, draft: Draft) -> None:
+        """Add a trial, or replace it as it is now."""
         number = trial.number
         if number < len(self.trials):
             self.counts[self.trials[number].state] -= 1
@@ -122,13 +146,10 @@ class History:
             self.revisions.append(revision)
         self.counts[trial.state] += 1
         if trial.state.is_finished():
-            self.unfinished.discard(number)
-            self.ids.pop(number, None)
+            self.drafts.pop(number, None)
             self._note_best(trial)
         else:
-            self.unfinished.add(number)
-            if ids is not None:
-                self.ids[number] = ids
+            self.drafts[number] = draft
 
     def wrote(self, revision: int) -> None:
         """Note that this process made a revision and put what it changed; nothing to read if it was the next."""
@@ -170,9 +191,16 @@ def frozen(
     )
 
 
+def clone(trial: FrozenTrial) -> FrozenTrial:
+    """A shallow copy; `copy.copy` takes five times as long."""
+    new = FrozenTrial.__new__(FrozenTrial)
+    new.__dict__.update(trial.__dict__)
+    return new
+
+
 def thawed(trial: FrozenTrial) -> FrozenTrial:
     """A copy that its owner may change; the distributions themselves are shared, since nobody changes them."""
-    new = copy.copy(trial)
+    new = clone(trial)
     new.params = dict(trial.params)
     new.distributions = dict(trial.distributions)
     new.intermediate_values = dict(trial.intermediate_values)

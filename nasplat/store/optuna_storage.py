@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import time
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,17 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import bindparam, select, update
 
 from nasplat.store.database import Link, Statement
-from nasplat.store.optuna_history import TO_STATE, History, fields_of, local_time, plain, running, thawed
+from nasplat.store.optuna_history import (
+    TO_STATE,
+    Draft,
+    History,
+    clone,
+    fields_of,
+    local_time,
+    plain,
+    running,
+    thawed,
+)
 from nasplat.store.optuna_studies import StudyStorage
 from nasplat.store.studies import put_distributions
 from nasplat.store.tables import Trial, table
@@ -42,7 +51,7 @@ _set_steps = _edit("steps")
 _start = _edit("state", "started", attempt=_TRIAL.c.attempt + 1)
 _finish = _edit("state", "objective_values", "finished", worker=None, lease_expires=None)
 
-Edit = Callable[[Link, History, FrozenTrial], tuple[FrozenTrial, Mapping[str, Any]]]
+Edit = Callable[[Link, History, FrozenTrial], tuple[FrozenTrial, dict[str, Any]]]
 
 
 class _Stale(Exception):
@@ -83,7 +92,7 @@ class OptunaStorage(StudyStorage):
                     put_step(link, trial_id, at, value)
             self._places[trial_id] = (study_id, number)
             if template_trial is None and len(history.trials) == number:
-                history.put(running(trial_id, number, values["started"]), step.revision, ())
+                history.put(running(trial_id, number, values["started"]), step.revision, Draft())
                 history.wrote(step.revision)
         return trial_id
 
@@ -91,16 +100,17 @@ class OptunaStorage(StudyStorage):
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
     ) -> None:
         content = distribution_to_json(distribution)
-        read_back = json_to_distribution(content)
-        value = read_back.to_external_repr(param_value_internal)
 
         def edit(link: Link, history: History, trial: FrozenTrial) -> tuple[FrozenTrial, dict[str, Any]]:
             row_id = self._distribution_id(link, history, param_name, content)
-            ids = dict(zip(trial.params, history.ids[trial.number], strict=True)) | {param_name: row_id}
-            new = copy.copy(trial)
+            read_back = history.distributions[row_id]
+            value = read_back.to_external_repr(param_value_internal)
+            is_new = param_name not in trial.params
+            draft = history.drafts[trial.number].set(param_name, value, row_id, is_new)
+            new = clone(trial)
             new.params = {**trial.params, param_name: value}
             new.distributions = {**trial.distributions, param_name: read_back}
-            return new, {"params": json.dumps(new.params), "distributions": json.dumps(list(ids.values()))}
+            return new, {"params": draft.params, "distributions": draft.ids}
 
         self._change(trial_id, _set_params, edit)
 
@@ -112,12 +122,12 @@ class OptunaStorage(StudyStorage):
         def start(_link: Link, _history: History, trial: FrozenTrial) -> tuple[FrozenTrial, dict[str, Any]]:
             if trial.state != TrialState.WAITING:
                 raise _Taken
-            new = copy.copy(trial)
+            new = clone(trial)
             new.state, new.datetime_start = state, local_time(now)
             return new, {"state": "running", "started": now}
 
         def finish(_link: Link, _history: History, trial: FrozenTrial) -> tuple[FrozenTrial, dict[str, Any]]:
-            new = copy.copy(trial)
+            new = clone(trial)
             new.state = state
             if values is not None:
                 new.values = [float(value) for value in values]
@@ -139,7 +149,7 @@ class OptunaStorage(StudyStorage):
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
         def edit(link: Link, _history: History, trial: FrozenTrial) -> tuple[FrozenTrial, dict[str, Any]]:
             put_step(link, trial_id, step, intermediate_value)
-            new = copy.copy(trial)
+            new = clone(trial)
             new.intermediate_values = {**trial.intermediate_values, step: intermediate_value}
             return new, {"steps": 1}
 
@@ -156,7 +166,7 @@ class OptunaStorage(StudyStorage):
 
         def edit(_link: Link, _history: History, trial: FrozenTrial) -> tuple[FrozenTrial, dict[str, Any]]:
             attrs = {**getattr(trial, kind), key: read_back}
-            new = copy.copy(trial)
+            new = clone(trial)
             setattr(new, kind, attrs)
             return new, {kind: json.dumps(attrs)}
 
@@ -178,8 +188,10 @@ class OptunaStorage(StudyStorage):
                 except _Stale:
                     self._sync(history)
                     continue
-                ids = json.loads(values["distributions"]) if "distributions" in values else None
-                history.put(new, step.revision, None if ids is None else tuple(ids))
+                draft = history.drafts[trial.number]
+                if "params" in values:
+                    draft = Draft(values["params"], values["distributions"])
+                history.put(new, step.revision, draft)
                 history.wrote(step.revision)
                 return
 
@@ -205,7 +217,8 @@ class OptunaStorage(StudyStorage):
     # reading trials
 
     def _history(self, study_id: int) -> History:
-        return self._histories.setdefault(study_id, History(study_id))
+        history = self._histories.get(study_id)
+        return history or self._histories.setdefault(study_id, History(study_id))
 
     def _sync(self, history: History) -> None:
         try:
@@ -258,7 +271,7 @@ class OptunaStorage(StudyStorage):
             elif any(state.is_finished() and state in states for state in TrialState):
                 trials = [trial for trial in history.trials if trial.state in states]
             else:
-                open_trials = (history.trials[number] for number in sorted(history.unfinished))
+                open_trials = (history.trials[number] for number in sorted(history.drafts))
                 trials = [trial for trial in open_trials if trial.state in states]
         return [thawed(trial) for trial in trials] if deepcopy else trials
 

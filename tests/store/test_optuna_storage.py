@@ -11,7 +11,7 @@ from optuna.testing.pytest_storages import StorageTestCase
 from nasplat.store import OptunaStorage
 
 
-@pytest.fixture()
+@pytest.fixture
 def storage(tmp_path: Path) -> Iterator[OptunaStorage]:
     storage = OptunaStorage("sqlite:///optuna.db", base=tmp_path)
     yield storage
