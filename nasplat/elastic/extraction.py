@@ -70,7 +70,9 @@ class _Tracer(fx.Tracer):
     ) -> Any:
         path = self.path_of_module(m)
         if isinstance(m, Elastic):
-            arch = next(value for value in (*args, *kwargs.values()) if isinstance(value, Arch))
+            arch = next((value for value in (*args, *kwargs.values()) if isinstance(value, Arch)), None)
+            if arch is None:
+                raise TypeError(f"{path.removeprefix('net.')} is called without an Arch")
             args = tuple(value for value in args if value is not arch)
             kwargs = {name: value for name, value in kwargs.items() if value is not arch}
             return self.create_proxy("call_module", self._name(path, m, arch), args, kwargs)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -56,6 +58,15 @@ def test_an_extracted_module_shares_nothing_with_the_supernet(net: nn.Module) ->
     for tensor in module.state_dict().values():
         tensor.fill_(3)
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+
+
+def test_an_extracted_module_outlives_its_supernet(space: ElasticSpace) -> None:
+    net = space.supernet()
+    module, weight = extract(net, ARCH), weakref.ref(net.stem.source.bank.weight_0)
+    del net
+    gc.collect()
+    assert weight() is None
+    assert module(torch.randn(1, 3, 9, 9)).shape == (1, 5)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -147,5 +158,5 @@ def test_a_norm_without_its_architecture_is_told_by_its_line() -> None:
         def forward(self, x: Tensor, arch: Arch) -> Tensor:
             return self.norm(x)
 
-    with pytest.raises(UntraceableNetwork, match=r"return self\.norm\(x\)"):
+    with pytest.raises(UntraceableNetwork, match=r"`return self\.norm\(x\)`.*norm is called without an Arch"):
         extract(Forgetful(), Arch({}))
