@@ -119,33 +119,35 @@ def _blocks(inputs: Dimension, stage: Stage) -> ElasticDepth:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What can be chosen in one stage, in rising order; a single option is no choice."""
+    """What can be chosen in one stage (counted from 1), in rising order; a single option is no choice."""
 
+    number: int
+    stride: int
     width: Integers
     depth: Integers
     kernel: Integers
     expand: Sequence[float]
 
-    def choices(self, stage: int) -> Iterator[Choice]:
-        """The choices of a stage; those of a block matter when the stage is deep enough."""
-        yield ordinal(f"width{stage}", self.width)
-        yield ordinal(f"depth{stage}", self.depth)
+    def choices(self) -> Iterator[Choice]:
+        """The choices of the stage; those of a block matter when the stage is deep enough."""
+        yield ordinal(f"width{self.number}", self.width)
+        yield ordinal(f"depth{self.number}", self.depth)
         for block in range(1, max(self.depth) + 1):
             deep = [d for d in self.depth if d >= block]
-            when = {f"depth{stage}": deep} if len(deep) < len(self.depth) else None
-            yield ordinal(f"kernel{stage}_{block}", self.kernel, when)
-            yield ordinal(f"expand{stage}_{block}", self.expand, when)
+            when = {f"depth{self.number}": deep} if len(deep) < len(self.depth) else None
+            yield ordinal(f"kernel{self.number}_{block}", self.kernel, when)
+            yield ordinal(f"expand{self.number}_{block}", self.expand, when)
 
-    def stage(self, stage: int, stride: int) -> Stage:
+    def stage(self) -> Stage:
         """The sizes that follow the choices of the same names."""
-        width, blocks = _size(f"width{stage}", self.width), range(1, max(self.depth) + 1)
-        expand = f"expand{stage}_{{}}" if len(self.expand) > 1 else None
+        blocks = [f"{self.number}_{block}" for block in range(1, max(self.depth) + 1)]
+        width, fixed = _size(f"width{self.number}", self.width), len(self.expand) == 1
         return Stage(
             width=width,
-            depth=_size(f"depth{stage}", self.depth),
-            kernels=tuple(_size(f"kernel{stage}_{b}", self.kernel) for b in blocks),
-            hidden=tuple(Scaled(width, max(self.expand), expand and expand.format(b)) for b in blocks),
-            stride=stride,
+            depth=_size(f"depth{self.number}", self.depth),
+            kernels=tuple(_size(f"kernel{b}", self.kernel) for b in blocks),
+            hidden=tuple(Scaled(width, max(self.expand), None if fixed else f"expand{b}") for b in blocks),
+            stride=self.stride,
         )
 
 
@@ -179,19 +181,18 @@ def elastic_convnet(
     """
     for name, number in {"stages": stages, "classes": classes, "stem_stride": stem_stride}.items():
         _rising(name, [number])
-    options = [
-        Options(w, d, _odd(_rising("kernel", kernel)), _rising("expand", [float(e) for e in expand]))
-        for w, d in zip(
-            _per_stage("width", width, stages, 2), _per_stage("depth", depth, stages), strict=True
-        )
-    ]
-    stem = min(options[0].width) if stem is None else _rising("stem", [stem])[0]
+    widths, depths = _per_stage("width", width, stages, 2), _per_stage("depth", depth, stages)
+    kernels, expands = _odd(_rising("kernel", kernel)), _rising("expand", [float(e) for e in expand])
     strides = _strides(min(input_shape[1:]), stem_stride, stages)
-    layout = [o.stage(s, stride) for s, (o, stride) in enumerate(zip(options, strides, strict=True), 1)]
+    each = zip(range(1, stages + 1), strides, widths, depths, strict=True)
+    options = [Options(number, stride, w, d, kernels, expands) for number, stride, w, d in each]
+    stem = min(widths[0]) if stem is None else _rising("stem", [stem])[0]
     return ElasticSpace(
         "elastic_convnet",
-        [c for s, o in enumerate(options, 1) for c in o.choices(s) if len(c.values) > 1],
-        network=partial(ElasticConvNet, input_shape[0], stem, stem_stride, layout, classes),
+        [choice for o in options for choice in o.choices() if len(choice.values) > 1],
+        network=partial(
+            ElasticConvNet, input_shape[0], stem, stem_stride, [o.stage() for o in options], classes
+        ),
         input_shape=input_shape,
         constants={"classes": classes, "stem": [stem, stem_stride], "stages": [asdict(o) for o in options]},
     )
