@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -68,8 +70,15 @@ def _annotation(function: Callable[..., Any], parameter: inspect.Parameter) -> A
     """The parameter's type, evaluated by itself: others may name types that exist for type checkers only."""
     annotation = parameter.annotation
     if isinstance(annotation, str):
-        annotation = eval(annotation, dict(getattr(inspect.unwrap(function), "__globals__", {})))
+        annotation = eval(annotation, _names_of(function))
     return Any if annotation is parameter.empty else annotation
+
+
+def _names_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """The global names where a function or a class was written."""
+    while isinstance(function, partial):
+        function = function.func
+    return dict(vars(sys.modules[function.__module__]))
 
 
 def _spelled(annotation: Any) -> str:

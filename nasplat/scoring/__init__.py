@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from nasplat.scoring.engine import batch_digest, load_scores, score
+from nasplat.scoring.kinds import NotApplicable, Score, ScoreFunction, ScoreResult, Undefined
 from nasplat.scoring.layers import weighted_layers
-from nasplat.scoring.score import NotApplicable, Score, ScoreFunction, ScoreResult, Undefined
 
 __all__ = [
     "NotApplicable",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from nasplat import plugins
 from nasplat.errors import NasplatError
 from nasplat.files import content_hash
-from nasplat.scoring.score import NotApplicable, Score, ScoreResult, Status, Undefined
+from nasplat.scoring.kinds import NotApplicable, Score, ScoreResult, Status, Undefined
 
 
 def score(

@@ -70,9 +70,10 @@ class Named(_PlugIn):
 
 
 class Supernet(_PlugIn):
-    """[supernet]: the training method and its arguments."""
+    """[supernet]: the training method and its arguments; batches of 64 that recalibrate a subnet's norms."""
 
     method: str = "sandwich"
+    calibration_batches: Annotated[int, Field(gt=0)] = 8
 
 
 class Objective(_PlugIn):

@@ -1,0 +1,30 @@
+"""The command line: arguments in, one library call, text out. A notebook can make the same calls."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from nasplat.cli.app import app
+from nasplat.errors import NasplatError
+
+__all__ = ["app", "main"]
+
+# Threads that spin while they wait stand in each other's way as soon as two workers share a machine: two threads on
+# two busy cores took 20 times as long. The setting must be there before torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def main() -> None:
+    """Run a command. A user's mistake is one line on the error stream and exit code 1.
+
+    `--debug`, anywhere among the arguments, shows the traceback instead.
+    """
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        app(arguments)
+    except NasplatError as error:
+        if "--debug" in sys.argv:
+            raise
+        sys.stderr.write(f"nasplat: {error}\n")
+        sys.exit(1)

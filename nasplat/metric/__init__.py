@@ -1,0 +1,16 @@
+"""What a study optimises, bounds and shows: named numbers of one architecture, each with unit and origin."""
+
+from nasplat.metric.candidate import Candidate, Workbench
+from nasplat.metric.measurement import Cost, Measurement, Metric
+from nasplat.metric.metrics import METRICS, make_metric, metric_names
+
+__all__ = [
+    "METRICS",
+    "Candidate",
+    "Cost",
+    "Measurement",
+    "Metric",
+    "Workbench",
+    "make_metric",
+    "metric_names",
+]

@@ -1,0 +1,113 @@
+"""The architecture under study and the bench it lies on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nasplat.data import Dataset, batches
+from nasplat.elastic import ElasticSpace, extract, recalibrate
+from nasplat.errors import InvalidStudy
+from nasplat.space import Arch, Space
+
+
+@dataclass(slots=True)
+class Workbench:
+    """What all architectures of a study share: space, data, device and, once trained, the supernet.
+
+    A candidate's norms are recalibrated on `calibration_batches` batches of 64 training inputs, which are the same
+    for every candidate. `inherits` says that networks take their weights from the supernet.
+    """
+
+    space: Space
+    data: Dataset | None = None
+    device: str = "cpu"
+    seed: int = 0
+    inherits: bool = False
+    supernet: nn.Module | None = None
+    supernet_hash: str = ""
+    calibration_batches: int = 8
+
+    def example(self, batch: int = 1) -> Tensor:
+        """A batch of inputs, (batch, *input_shape), on the CPU: training inputs where there are any."""
+        if self.data is not None:
+            repeats = -(-batch // len(self.data.train))
+            return self.data.train.inputs[:batch].repeat(repeats, *[1] * len(self.data.input_shape))[:batch]
+        if self.space.input_shape is None:
+            raise InvalidStudy(
+                f"space {self.space.name!r} has no input_shape; give it one, or add a [data] table"
+            )
+        return torch.randn(batch, *self.space.input_shape, generator=torch.Generator().manual_seed(0))
+
+    def need_data(self, metric: str) -> Dataset:
+        """The data, for a metric that cannot do without."""
+        if self.data is None:
+            raise InvalidStudy(f"metric {metric!r} needs data; add a [data] table to the study file")
+        return self.data
+
+    def make_supernet(self) -> nn.Module:
+        """The space's elastic network with fresh weights, on the CPU."""
+        if not isinstance(self.space, ElasticSpace):
+            raise InvalidStudy(
+                f"space {self.space.name!r} is not elastic, so it has no supernet; remove [supernet]"
+            )
+        return self.space.supernet(self.seed)
+
+    def inherited(self, arch: Arch) -> nn.Module:
+        """The architecture with the supernet's weights, its norms recalibrated, in eval mode on the device."""
+        if self.supernet is None:
+            raise InvalidStudy("there is no trained supernet to inherit from; add a [supernet] table")
+        module: nn.Module = extract(self.supernet, arch).to(self.device)
+        recalibrate(module, self.calibration_inputs())
+        return module.eval()
+
+    def calibration_inputs(self) -> list[Tensor]:
+        """The fixed training batches that norms are recalibrated on."""
+        generator = torch.Generator().manual_seed(self.seed)
+        shuffled = batches(self.need_data("accuracy").train, 64, generator=generator, device=self.device)
+        return [inputs for inputs, _ in islice(shuffled, self.calibration_batches)]
+
+
+@dataclass
+class Candidate:
+    """One architecture on the bench; its network is built at most once, whatever is asked of it.
+
+    `report(step, value)` passes an intermediate value on, and may end the trial. `unsaved` says that `network` was
+    trained and its weights are kept nowhere else yet.
+    """
+
+    arch: Arch
+    bench: Workbench
+    report: Callable[[int, float], None] = field(default=lambda step, value: None)
+    unsaved: bool = False
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """An ordinary module: with inherited weights where there is a supernet, else with fresh ones."""
+        bench = self.bench
+        return bench.inherited(self.arch) if bench.inherits else bench.space.build(self.arch, bench.seed)
+
+    @cached_property
+    def untrained(self) -> nn.Module:
+        """An ordinary module with fresh weights, for scores of untrained networks; `network` if that is one."""
+        if self.bench.inherits or self.unsaved:
+            return self.bench.space.build(self.arch, self.bench.seed)
+        return self.network
+
+    @property
+    def data(self) -> Dataset | None:
+        """The study's data, for metrics of the user's own; its test split is not for searching."""
+        return self.bench.data
+
+
+def versions() -> Mapping[str, Any]:
+    """The part of an origin that names the software."""
+    from nasplat import __version__
+
+    return {"torch": torch.__version__, "nasplat": __version__}

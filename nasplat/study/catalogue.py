@@ -1,0 +1,46 @@
+"""What a study file can name, with a line on each."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+
+
+def catalogue(kind: str) -> dict[str, str]:
+    """Names of a kind ("spaces", "predictors", "samplers", "metrics") and the first line about each."""
+    return {"spaces": _plug_ins, "predictors": _plug_ins, "samplers": _samplers, "metrics": _metrics}[kind](
+        kind
+    )
+
+
+def _plug_ins(kind: str) -> dict[str, str]:
+    from nasplat.plugins import names
+
+    return {name: _first_line_of_module(f"nasplat.{kind}.{name}") for name in names(kind)}
+
+
+def _first_line_of_module(module: str) -> str:
+    """The first line of a module's docstring, read without importing it."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        return ""
+    with open(spec.origin, encoding="utf-8") as file:
+        return _first_line(ast.get_docstring(ast.parse(file.read())))
+
+
+def _samplers(kind: str) -> dict[str, str]:
+    from nasplat.search.samplers import SAMPLERS
+
+    return {name: _first_line(inspect.getdoc(sampler)) for name, sampler in SAMPLERS.items()}
+
+
+def _metrics(kind: str) -> dict[str, str]:
+    from nasplat.metric import METRICS, metric_names
+
+    told = {name: _first_line(inspect.getdoc(METRICS[name])) for name in METRICS}
+    return {name: told.get(name, "") for name in metric_names()}
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().split("\n")[0]

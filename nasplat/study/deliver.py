@@ -1,0 +1,104 @@
+"""From a trial back to its network: as a picture and as files that load without nasplat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from nasplat.data import evaluate
+from nasplat.draw import draw
+from nasplat.errors import InvalidStudy
+from nasplat.export import Bundle, export_network
+from nasplat.space import Arch
+from nasplat.store import EvaluationRecord
+from nasplat.study.run import Silence
+from nasplat.study.session import Session, make_space, open_session
+from nasplat.study.study import Study
+from nasplat.study.trial import Trial
+from nasplat.study.weights import Shelf, ready_supernet
+
+
+def picture(study: Study, trial: Trial) -> str:
+    """The network of a trial as SVG. Its weights do not matter for that, so they are not read."""
+    import torch
+
+    arguments = study.record.config["space_arguments"]
+    space = make_space(study, arguments)
+    if space.input_shape is None:
+        raise InvalidStudy(
+            f"space {space.name!r} has no input_shape, so its networks cannot be drawn; give it one"
+        )
+    arch = space.arch(trial.arch)
+    name = f"{study.name}, trial {trial.number}"
+    return draw(space.build(arch), torch.zeros(1, *space.input_shape), name=name, key=arch.key)
+
+
+def export_trial(study: Study, number: int, folder: Path, formats: Sequence[str], overwrite: bool) -> Bundle:
+    """Export the network of a complete trial; see `Study.export`.
+
+    The card tells the trial's own numbers with their origins, and the metric on the test split, which no search saw.
+    """
+    session = open_session(study, device="cpu")
+    trial = Trial(study, number)
+    arch = session.bench.space.arch(trial.arch)
+    data = session.bench.need_data("export")
+    network = _network(session, arch)
+    card = {
+        "study": study.name,
+        "trial": number,
+        "architecture": {"space": session.bench.space.name, "key": arch.key, "choices": arch.to_json()},
+        **_numbers(trial),
+        "test": {data.task.metric: evaluate(network, data.test, data.task), "unit": data.task.unit},
+    }
+    validation = data.validation
+    return export_network(
+        network,
+        folder,
+        formats=formats,
+        inputs=validation.inputs,
+        targets=validation.targets,
+        task=data.task,
+        card=card,
+        overwrite=overwrite,
+    )
+
+
+def _network(session: Session, arch: Arch) -> nn.Module:
+    """The network of an architecture with the weights that the study gave it, in evaluation mode on the CPU."""
+    study = session.study
+    shelf = Shelf(study.store, study.record.id, study.folder, study.name)
+    if session.recipe is not None and study.page.supernet is not None:
+        ready_supernet(session.bench, shelf, study.page.supernet.method, session.recipe, Silence())
+        return session.bench.inherited(arch)
+    return shelf.trained(arch, session.bench.space.build(arch))
+
+
+def _numbers(trial: Trial) -> dict[str, Any]:
+    """The trial's evaluations as a card shows them; a latency has a place of its own."""
+    found: dict[str, Any] = {"metrics": {}}
+    for evaluation in trial.evaluations:
+        if evaluation.metric in trial.values and evaluation.value != trial.values[evaluation.metric]:
+            continue  # the same metric of another study
+        if evaluation.metric == "latency":
+            found["latency"] = _latency(evaluation)
+        else:
+            found["metrics"][evaluation.metric] = {
+                "value": evaluation.value,
+                "unit": evaluation.unit,
+                "origin": dict(evaluation.origin),
+            }
+    return found
+
+
+def _latency(evaluation: EvaluationRecord) -> Mapping[str, Any]:
+    return {
+        "median_ms": evaluation.value,
+        "iqr_ms": evaluation.spread,
+        "n": evaluation.n,
+        "noisy": evaluation.noisy,
+        "device": evaluation.origin["machine"]["name"],
+        "origin": dict(evaluation.origin),
+    }

@@ -1,0 +1,36 @@
+"""What a trial may look up instead of measuring, and what it writes down before it ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nasplat.files import json_hash
+from nasplat.metric import Candidate, Metric
+from nasplat.store import EvaluationRecord, Store
+from nasplat.study.weights import Shelf
+
+AT_ONCE_SECONDS = 1.0
+"""What took longer is stored as soon as it is known, so that a killed trial does not measure it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The store's memory of one space, and the shelf for weights."""
+
+    store: Store
+    space_hash: str
+    shelf: Shelf
+
+    def recall(self, metric: Metric, candidate: Candidate) -> EvaluationRecord | None:
+        """The current value of the metric, unless it is noisy or failed and so worth another try."""
+        origin = json_hash(dict(metric.origin))
+        known = self.store.current(self.space_hash, candidate.arch.key, metric.name, origin)
+        return None if known is None or known.noisy or known.status != "ok" else known
+
+    def keep(self, record: EvaluationRecord, candidate: Candidate) -> None:
+        """Store a costly result at once; the weights come before the row that speaks of them."""
+        if candidate.unsaved:
+            self.shelf.keep_trained(candidate)
+            candidate.unsaved = False
+        if record.seconds >= AT_ONCE_SECONDS:
+            self.store.record(self.space_hash, candidate.arch.to_json(), candidate.arch.key, record)

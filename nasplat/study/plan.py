@@ -1,0 +1,132 @@
+"""What a study asks of each architecture: metrics from cheap to expensive, bounds, and the cheap filter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nasplat.errors import InvalidStudy
+from nasplat.metric import Metric, Workbench, make_metric
+from nasplat.study.file import Constraint, StudyFile
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A metric with the least and the greatest value that an architecture may have."""
+
+    metric: Metric
+    low: float | None
+    high: float | None
+
+    def violation(self, value: float) -> float:
+        """How far the value is outside, relative to the bound it breaks; zero or less where it is kept."""
+        over = [] if self.high is None else [(value - self.high) / (abs(self.high) or 1.0)]
+        under = [] if self.low is None else [(self.low - value) / (abs(self.low) or 1.0)]
+        return max(over + under)
+
+    def __str__(self) -> str:
+        low = "" if self.low is None else f"{self.low:g} <= "
+        high = "" if self.high is None else f" <= {self.high:g}"
+        return f"{low}{self.metric.name}{high}"
+
+
+@dataclass(slots=True)
+class ScoreFilter:
+    """Keeps the best share of all architectures scored so far, by the sum of their log ranks.
+
+    The aggregate of AZ-NAS (arXiv:2403.19232): sum over scores of log(rank / n), rank n the best. It is relative to
+    what was scored before, so the first `settle` architectures always pass.
+    """
+
+    metrics: Sequence[Metric]
+    keep: float
+    settle: int = 10
+    pool: list[tuple[float, ...]] = field(default_factory=list)
+
+    @property
+    def last(self) -> str:
+        """The score that is measured last."""
+        return self.metrics[-1].name
+
+    def passes(self, values: Mapping[str, float]) -> bool:
+        """Whether an architecture with these scores goes on; it joins the pool."""
+        self.remember(values)
+        if len(self.pool) <= self.settle:
+            return True
+        totals = self._log_ranks()
+        return bool(np.mean(totals > totals[-1]) < self.keep)
+
+    def remember(self, values: Mapping[str, float]) -> None:
+        """Put an architecture's scores, turned so that higher is better, into the pool."""
+        signs = {m.name: 1.0 if m.direction == "maximize" else -1.0 for m in self.metrics}
+        self.pool.append(tuple(sign * values[name] for name, sign in signs.items()))
+
+    def _log_ranks(self) -> NDArray[np.float64]:
+        columns = np.asarray(self.pool).T
+        ranks = [np.searchsorted(np.sort(column), column, side="right") for column in columns]
+        return np.asarray(np.log(np.asarray(ranks) / len(self.pool)).sum(axis=0))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The metrics of a study. `directions` go with `objectives`."""
+
+    objectives: tuple[Metric, ...]
+    directions: tuple[str, ...]
+    bounds: tuple[Bound, ...]
+    filter: ScoreFilter | None
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """Every metric once, from cheap to expensive."""
+        scores = self.filter.metrics if self.filter else ()
+        every = {m.name: m for m in (*scores, *(b.metric for b in self.bounds), *self.objectives)}
+        return sorted(every.values(), key=lambda m: m.cost)
+
+    def objection(self, values: Mapping[str, float]) -> str | None:
+        """Why an architecture with these values needs no further metric; None where it may go on.
+
+        The filter judges once, when the last of its scores has come in.
+        """
+        for bound in self.bounds:
+            if bound.metric.name in values and bound.violation(values[bound.metric.name]) > 0:
+                return f"{bound.metric.name} = {values[bound.metric.name]:g} breaks {bound}"
+        if self.filter and list(values)[-1] == self.filter.last and not self.filter.passes(values):
+            return f"its scores are not among the best {self.filter.keep:.0%}"
+        return None
+
+    def violations(self, values: Mapping[str, float]) -> dict[str, float]:
+        """The violation of each bound whose metric is known."""
+        return {str(b): b.violation(values[b.metric.name]) for b in self.bounds if b.metric.name in values}
+
+
+def make_plan(page: StudyFile, bench: Workbench, base: Path) -> Plan:
+    """Bind the metrics that a study file names to the bench; raises in one line for what does not fit."""
+    made: dict[str, Metric] = {}
+
+    def metric(name: str, arguments: Mapping[str, object]) -> Metric:
+        if name not in made or arguments:
+            made[name] = make_metric(name, arguments, bench, base)
+        return made[name]
+
+    objectives = tuple(metric(o.metric, o.arguments) for o in page.objective)
+    given = [o.direction or m.direction for o, m in zip(page.objective, objectives, strict=True)]
+    for objective, direction in zip(page.objective, given, strict=True):
+        if direction is None:
+            raise InvalidStudy(f"objective {objective.metric!r} needs a direction: 'maximize' or 'minimize'")
+    bounds = tuple(_bound(c, metric) for c in page.constraint)
+    return Plan(objectives, tuple(d for d in given if d), bounds, _filter(page, metric))
+
+
+def _bound(constraint: Constraint, metric: Callable[[str, Mapping[str, object]], Metric]) -> Bound:
+    return Bound(metric(constraint.metric, constraint.arguments), constraint.min, constraint.max)
+
+
+def _filter(page: StudyFile, metric: Callable[[str, Mapping[str, object]], Metric]) -> ScoreFilter | None:
+    if page.filter is None:
+        return None
+    return ScoreFilter([metric(f"score:{name}", {}) for name in page.filter.scores], page.filter.keep)

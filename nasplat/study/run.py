@@ -1,0 +1,167 @@
+"""The run loop: ask the sampler, measure the architecture, tell the store; until the study is done.
+
+The store is the record. Samplers see an in-memory mirror of it, so a trial costs one transaction to ask and one to
+tell, whatever a sampler does. Every worker runs this same loop; the same call starts, resumes and joins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Protocol
+
+from nasplat.metric import Candidate, Workbench
+from nasplat.search import SpaceExhausted
+from nasplat.store import Outcome
+from nasplat.study.evaluate import Memory, Pruned, evaluate
+from nasplat.study.plan import Plan
+from nasplat.study.worker import Job, Worker
+
+MOST_DROPPED_IN_A_ROW = 1000
+"""After so many architectures that break a bound or fail the filter, the study gives up and says so."""
+
+
+class Watcher(Protocol):
+    """Who looks on: the command line, a notebook or nobody."""
+
+    def say(self, line: str) -> None:
+        """One line of news."""
+
+    def training(self, done: int, total: int, figures: Mapping[str, float]) -> None:
+        """Steps of a training."""
+
+    def trial(self, done: int, total: int, line: str) -> None:
+        """A trial has ended; `done` of `total` count so far."""
+
+
+class Silence:
+    """The watcher that looks away."""
+
+    def say(self, line: str) -> None:
+        pass
+
+    def training(self, done: int, total: int, figures: Mapping[str, float]) -> None:
+        pass
+
+    def trial(self, done: int, total: int, line: str) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When to stop: counted trials in all, seconds of this call, values that are good enough."""
+
+    trials: int
+    seconds: float | None = None
+    target: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What a call of the run loop did: why it ended, its new trials, and the states of all trials by now."""
+
+    ended: str
+    new: int
+    states: Mapping[str, int]
+    seconds: float
+
+    @property
+    def failed(self) -> int:
+        return self.states.get("failed", 0)
+
+
+@dataclass(slots=True)
+class Loop:
+    """One worker's run: the loop and the rules by which it ends."""
+
+    worker: Worker
+    plan: Plan
+    bench: Workbench
+    memory: Memory
+    watcher: Watcher
+    new: int = 0
+    dropped_in_a_row: int = 0
+    reached: bool = False
+
+    def run(self, limits: Limits) -> RunSummary:
+        """Work until a limit is reached, the space is exhausted, or other workers hold all that is left."""
+        start = monotonic()
+        self.worker.store.reap(self.worker.study_id)
+        self.worker.refresh()
+        self.reached = any(
+            self._meets(limits.target, t.values, t.constraints) for t in self.worker.trials.values()
+        )
+        while (ended := self._limit(limits, start)) is None:
+            try:
+                job = self.worker.ask(limits.trials)
+            except SpaceExhausted as error:
+                ended = f"the space is exhausted: {error}"
+                break
+            if job is None:
+                ended = self._nothing_to_ask(limits)
+                break
+            self._work(job, limits)
+        return RunSummary(
+            ended, self.new, {s: n for s, n in self.worker.counts.items() if n}, monotonic() - start
+        )
+
+    def _limit(self, limits: Limits, start: float) -> str | None:
+        if limits.seconds is not None and monotonic() - start >= limits.seconds:
+            return f"the time is up after {limits.seconds:g} s"
+        if self.reached:
+            return f"the target is reached: {dict(limits.target)}"
+        if self.dropped_in_a_row >= MOST_DROPPED_IN_A_ROW:
+            return f"{self.dropped_in_a_row} architectures in a row were dropped; see nasplat status"
+        return None
+
+    def _nothing_to_ask(self, limits: Limits) -> str:
+        if self.worker.counted >= limits.trials:
+            return f"all {limits.trials} trials are done"
+        return "the last trials are in the hands of other workers"
+
+    def _work(self, job: Job, limits: Limits) -> None:
+        candidate = Candidate(job.arch, self.bench, report=lambda step, value: self._report(job, step, value))
+        try:
+            objection = (lambda found: None) if job.must else self.plan.objection
+            outcome = evaluate(candidate, self.plan, self.memory, objection)
+        except BaseException:
+            self.worker.release(job)
+            raise
+        if self.worker.tell(job, outcome):
+            self._count(job, outcome, limits)
+
+    def _report(self, job: Job, step: int, value: float) -> None:
+        """An intermediate value: a sign of life, and the pruner's chance."""
+        self.worker.alive(job)
+        job.intermediate[step] = value
+        if self.worker.mirror.should_prune(job.number, job.intermediate):
+            raise Pruned
+
+    def _count(self, job: Job, outcome: Outcome, limits: Limits) -> None:
+        dropped = outcome.state == "dropped"
+        self.dropped_in_a_row = self.dropped_in_a_row + 1 if dropped else 0
+        self.new += not dropped
+        self.reached |= self._meets(limits.target, outcome.values, outcome.constraints)
+        done = self.worker.counted + (not dropped)
+        self.watcher.trial(done, limits.trials, self._line(job, outcome))
+
+    def _meets(
+        self, target: Mapping[str, float], values: Sequence[float] | None, constraints: Mapping[str, float]
+    ) -> bool:
+        """Whether a finished, feasible trial is at least as good as the target in every metric that it names."""
+        if not target or values is None or any(v > 0 for v in constraints.values()):
+            return False
+        pairs = zip(self.plan.objectives, self.plan.directions, values, strict=True)
+        return all(
+            m.name not in target or (v >= target[m.name] if d == "maximize" else v <= target[m.name])
+            for m, d, v in pairs
+        )
+
+    def _line(self, job: Job, outcome: Outcome) -> str:
+        if outcome.values is None:
+            last = (outcome.error or "").strip().splitlines()
+            return f"trial {job.number} {outcome.state}: {last[-1] if last else ''}"
+        named = zip(self.plan.objectives, outcome.values, strict=True)
+        figures = "  ".join(f"{m.name} {v:.4g}{'' if m.unit == '1' else ' ' + m.unit}" for m, v in named)
+        return f"trial {job.number}: {figures}"

@@ -1,0 +1,177 @@
+"""From a study file to a running loop: everything is checked before anything is trained, measured or written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nasplat.arguments import accepts, check_arguments
+from nasplat.data import Dataset, load_data
+from nasplat.elastic import ElasticSpace
+from nasplat.errors import InvalidStudy, StoreError, expected_one_of
+from nasplat.measure import pick_device
+from nasplat.metric import Workbench
+from nasplat.plugins import load
+from nasplat.search import Mirror, make_pruner, make_sampler
+from nasplat.space import Space
+from nasplat.store import Proposal, SpaceRecord, Store, StudyRecord
+from nasplat.study.ledger import Ledger
+from nasplat.study.plan import Plan, make_plan
+from nasplat.study.run import Limits, Loop, RunSummary, Silence, Watcher
+from nasplat.study.study import Study
+from nasplat.study.weights import Shelf, ready_supernet
+from nasplat.study.worker import Worker
+from nasplat.supernet import METHODS, Method
+
+
+@dataclass(slots=True)
+class Session:
+    """A study whose page has been turned into objects. `space_arguments` make the space again without the data."""
+
+    study: Study
+    bench: Workbench
+    plan: Plan
+    recipe: Method | None
+    space_arguments: Mapping[str, Any]
+
+    def record(self) -> StudyRecord:
+        """The study as the store keeps it."""
+        from optuna.distributions import distribution_to_json
+
+        space = self.bench.space
+        drawn = space.distributions()
+        return StudyRecord(
+            name=self.study.name,
+            directions=self.plan.directions,
+            objectives=[m.name for m in self.plan.objectives],
+            space=SpaceRecord(space.hash, space.name, space.description),
+            distributions={name: distribution_to_json(d) for name, d in drawn.items()},
+            config=_identity(self),
+            seed=self.study.page.study.seed,
+        )
+
+    def mirror(self) -> Mirror:
+        """An empty mirror with the page's sampler and pruner."""
+        page, space = self.study.page, self.bench.space
+        sampler, pruner = page.sampler, page.pruner
+        return Mirror(
+            self.plan.directions,
+            lambda seed: make_sampler(sampler.name, sampler.arguments, seed=seed, space=space),
+            space,
+            page.study.seed,
+            pruner=None if pruner is None else make_pruner(pruner.name, pruner.arguments),
+        )
+
+
+def open_session(study: Study, device: str | None = None) -> Session:
+    """Turn the page into objects; raises in one line for whatever does not fit."""
+    page = study.page
+    data = None if page.data is None else load_data(page.data.name, base=study.folder, **page.data.arguments)
+    arguments = space_arguments(study, data)
+    bench = Workbench(
+        make_space(study, arguments), data, device=str(pick_device(device or "auto")), seed=page.study.seed
+    )
+    recipe = None
+    if page.supernet is not None:
+        recipe = _recipe(page.supernet.method, page.supernet.arguments)
+        bench.calibration_batches = page.supernet.calibration_batches
+        bench.inherits = True
+        if not isinstance(bench.space, ElasticSpace):
+            raise InvalidStudy(
+                f"space {bench.space.name!r} is not elastic: it has no supernet; remove [supernet]"
+            )
+    return Session(study, bench, make_plan(page, bench, study.folder), recipe, arguments)
+
+
+def space_arguments(study: Study, data: Dataset | None) -> dict[str, Any]:
+    """The arguments of the page's space; input shape and classes come from the data where the page has none."""
+    table = study.page.space
+    factory = load("spaces", table.name, base=study.folder)
+    known = {} if data is None else {"input_shape": list(data.input_shape), "classes": data.classes}
+    fitting = {k: v for k, v in known.items() if v is not None and accepts(factory, k)}
+    return {**fitting, **table.arguments}
+
+
+def make_space(study: Study, arguments: Mapping[str, Any]) -> Space:
+    """The page's space from its arguments."""
+    name = study.page.space.name
+    factory = load("spaces", name, base=study.folder)
+    space = factory(**check_arguments(factory, arguments, f"[space] {name}"))
+    if not isinstance(space, Space):
+        raise InvalidStudy(f"[space] {name} made a {type(space).__name__}, not a Space")
+    return space
+
+
+def run_study(
+    study: Study,
+    trials: int | None = None,
+    timeout: float | None = None,
+    device: str | None = None,
+    watcher: Watcher | None = None,
+) -> RunSummary:
+    """Start, resume or join a study; see `Study.run`."""
+    page, watcher = study.page.study, watcher or Silence()
+    session = open_session(study, device)
+    mirror = session.mirror()
+    store = Store.open(page.store, base=study.folder)
+    study_id = _join(store, session)
+    shelf = Shelf(store, study_id, study.folder, study.name)
+    if session.recipe is not None and study.page.supernet is not None:
+        ready_supernet(session.bench, shelf, study.page.supernet.method, session.recipe, watcher)
+        session.plan = make_plan(
+            study.page, session.bench, study.folder
+        )  # now with the weights' hash as origin
+    worker = Worker(store, study_id, session.bench.space, mirror)
+    ledger = Ledger(store, session.bench.space.hash, shelf)
+    loop = Loop(worker, session.plan, session.bench, ledger, watcher)
+    return loop.run(Limits(trials or page.trials, timeout or page.timeout, page.target))
+
+
+def enqueue(study: Study, values: Mapping[str, Any]) -> int | None:
+    """Put an architecture into the study's queue; see `Study.enqueue`."""
+    session = open_session(study)
+    arch = session.bench.space.arch(values)
+    store = Store.open(study.page.study.store, base=study.folder)
+    proposal = Proposal(
+        params=session.bench.space.params(arch),
+        arch=arch.to_json(),
+        arch_key=arch.key,
+        user_attrs={"enqueued": True},
+    )
+    return store.enqueue(_join(store, session), proposal)
+
+
+def _recipe(method: str, arguments: Mapping[str, Any]) -> Method:
+    if method not in METHODS:
+        raise InvalidStudy(f"[supernet] method {method!r} is unknown; {expected_one_of(method, METHODS)}")
+    kind = METHODS[method]
+    return kind(**check_arguments(kind, arguments, f"[supernet] {method}"))
+
+
+def _join(store: Store, session: Session) -> int:
+    """The id of the study in the store; refuses one of this name that asks another question."""
+    record = session.record()
+    known = store.find_study(record.name)
+    if known is not None and known.space is not None and known.space.hash == record.space.hash:  # type: ignore[union-attr]
+        for key, value in record.config.items():
+            if known.config.get(key) != value:
+                raise StoreError(
+                    f"study {record.name!r} was made with {key} = {known.config.get(key)}, now it is {value}; "
+                    f"give the study another name, or undo the change"
+                )
+    return store.create_study(record)
+
+
+def _identity(session: Session) -> dict[str, Any]:
+    """What may not change while a study goes on, because its values would no longer compare."""
+    page, bench = session.study.page, session.bench
+    machines = {m.name: m.origin["machine"]["name"] for m in session.plan.metrics if "machine" in m.origin}
+    return {
+        "data": None if bench.data is None else {"name": bench.data.name, "hash": bench.data.hash},
+        "supernet": None if page.supernet is None else page.supernet.model_dump(),
+        "objectives": [o.model_dump() for o in page.objective],
+        "seed": page.study.seed,
+        "machines": machines,
+        "space_arguments": dict(session.space_arguments),
+    }

@@ -1,0 +1,139 @@
+"""A study: its page, its record, and what one can do with it. Reading loads neither torch nor Optuna."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nasplat.errors import InvalidStudy
+from nasplat.store import Store, StudyRecord
+from nasplat.study.file import StudyFile, read_study_file, study_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from nasplat.export import Bundle
+    from nasplat.study.run import RunSummary, Watcher
+    from nasplat.study.trial import Trial
+
+
+def open_study(place: Path | str) -> Study:
+    """The study of a `study.toml`, or of the folder that holds one. Nothing is run or created."""
+    return Study(study_path(place))
+
+
+class Study:
+    """What a study file describes and a store remembers.
+
+    Numbers of trials are those of the store; every method that reads sees what other workers have written by then.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.folder = path.resolve().parent
+        self.page: StudyFile = read_study_file(path)
+        self.name = self.page.study.name
+
+    def __repr__(self) -> str:
+        return f"Study({self.name!r}, {len(self.frame)} trials, {len(self.front())} on the front)"
+
+    @cached_property
+    def store(self) -> Store:
+        """The store, which must exist; `run` creates it."""
+        return Store.open(self.page.study.store, base=self.folder, create=False)
+
+    @property
+    def record(self) -> StudyRecord:
+        """The study as the store knows it."""
+        record = self.store.find_study(self.name)
+        if record is None:
+            raise InvalidStudy(
+                f"study {self.name!r} has not been run yet; start it with: nasplat run {self.path}"
+            )
+        return record
+
+    def run(
+        self,
+        trials: int | None = None,
+        *,
+        timeout: float | None = None,
+        device: str | None = None,
+        watcher: Watcher | None = None,
+    ) -> RunSummary:
+        """Start, resume or join the study until it has `trials` trials in all (the page's number if None).
+
+        timeout: seconds of this call. device: where networks are trained and measured ("cpu", "cuda", "auto").
+        Ctrl-C is safe at any moment: run again and the study goes on.
+        """
+        from nasplat.study.session import run_study
+
+        return run_study(self, trials, timeout, device, watcher)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """All trials as a table, a row each; the columns are described at `nasplat.study.frames.trial_frame`."""
+        from nasplat.study.frames import trial_frame
+
+        return trial_frame(self.store, self.record)
+
+    def front(self) -> pd.DataFrame:
+        """The trials that no other one dominates, among those that keep all constraints."""
+        from nasplat.study.frames import front_frame
+
+        return front_frame(self.frame, self.record.objectives)
+
+    @property
+    def units(self) -> dict[str, str]:
+        """The unit of each metric that was measured, where it has one."""
+        space = self.record.space
+        found = self.store.evaluations(space.hash) if space else []
+        return {e.metric: e.unit for e in found if e.unit != "1"}
+
+    def plot_front(self, path: Path | str | None = None) -> Figure:
+        """The picture of the front, with error bars where a metric has a spread; saved where `path` says."""
+        from nasplat.report import plot_front
+
+        record = self.record
+        directions = dict(zip(record.objectives, record.directions, strict=True))
+        path = None if path is None else Path(path)
+        return plot_front(self.frame, directions, units=self.units, title=self.name, path=path)
+
+    def select(self, which: str | int) -> int:
+        """The trial number of "knee", "best:METRIC" or a number, among complete trials."""
+        from nasplat.study.selection import select
+
+        return select(self.frame, self.record, which)
+
+    def __getitem__(self, which: int | str) -> Trial:
+        """One trial: study[17], study["knee"], study["best:accuracy"]."""
+        from nasplat.study.trial import Trial
+
+        return Trial(self, self.select(which) if isinstance(which, str) else which)
+
+    def export(
+        self,
+        which: str | int,
+        folder: Path | str,
+        formats: Sequence[str] = ("state",),
+        *,
+        overwrite: bool = False,
+    ) -> Bundle:
+        """Write the network of a trial as files that load without nasplat, each verified in a fresh process."""
+        from nasplat.study.deliver import export_trial
+
+        return export_trial(self, self.select(which), Path(folder), formats, overwrite)
+
+    def enqueue(self, values: Mapping[str, Any]) -> int | None:
+        """Ask for an architecture that must be evaluated; its trial number, None if the study has it already."""
+        from nasplat.study.session import enqueue
+
+        return enqueue(self, values)
+
+    def profile(self, samples: int = 100, device: str | None = None) -> Mapping[str, Any]:
+        """What to expect before anything runs: sizes and latency over the space, constraints, time."""
+        from nasplat.study.profile import profile
+
+        return profile(self, samples, device)

@@ -1,0 +1,132 @@
+"""The weights that a study keeps: its trained supernet, and networks that were trained alone.
+
+They are files beside the store, in `artefacts/<study>/`. A file is written before the row that holds its content
+hash, so a row whose file is gone or changed is known as such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+from torch import nn
+
+from nasplat.errors import StoreError
+from nasplat.files import file_hash, json_hash
+from nasplat.metric import Candidate, Workbench
+from nasplat.space import Arch
+from nasplat.store import ArtefactRecord, Store, worker_name
+from nasplat.study.run import Watcher
+from nasplat.study.worker import LEASE_SECONDS
+from nasplat.supernet import Method, Settings, load_weights, save_weights, train
+
+SUPERNET = "supernet"
+_POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """The artefacts of one study; `folder` is the study's, to which paths in the store are relative."""
+
+    store: Store
+    study_id: int
+    folder: Path
+    study: str
+
+    def path(self, name: str) -> Path:
+        """Where a file of this name belongs."""
+        return self.folder / "artefacts" / self.study / name
+
+    def find(self, kind: str, origin: Mapping[str, Any]) -> tuple[Path, ArtefactRecord] | None:
+        """A stored file of this origin that is still whole; None when there is none.
+
+        Raises StoreError for a file that has changed since.
+        """
+        row = self.store.artefact(self.study_id, kind, json_hash(dict(origin)))
+        if row is None or not (self.folder / row.path).is_file():
+            return None
+        path = self.folder / row.path
+        if file_hash(path) != row.content_hash:
+            raise StoreError(f"{path} is not the file that was stored; delete it, and it is made again")
+        return path, row
+
+    def keep(self, kind: str, name: str, module: nn.Module, origin: Mapping[str, Any]) -> str:
+        """Write the weights of a module and the row that speaks of them; their content hash."""
+        path = self.path(name)
+        content = save_weights(module, path)
+        relative = str(path.relative_to(self.folder))
+        self.store.put_artefact(self.study_id, kind, relative, content, dict(origin))
+        return content
+
+    def keep_trained(self, candidate: Candidate) -> None:
+        """Keep the weights of a candidate that was trained alone."""
+        key = candidate.arch.key
+        self.keep("network", f"network-{key}.safetensors", candidate.network, {"arch": key})
+
+    def trained(self, arch: Arch, module: nn.Module) -> nn.Module:
+        """The module with the weights that its training left; StoreError where none were kept."""
+        found = self.find("network", {"arch": arch.key})
+        if found is None:
+            raise StoreError(
+                f"no weights are kept for architecture {arch.key}; only trained networks can be exported"
+            )
+        load_weights(module, found[0])
+        return module.eval()
+
+
+def supernet_origin(bench: Workbench, method: str, recipe: Method) -> dict[str, Any]:
+    """All that decides a supernet's weights."""
+    return {
+        "method": method,
+        "recipe": asdict(recipe),
+        "space": bench.space.hash,
+        "data": bench.need_data("accuracy").hash,
+        "seed": bench.seed,
+    }
+
+
+def ready_supernet(bench: Workbench, shelf: Shelf, method: str, recipe: Method, watcher: Watcher) -> None:
+    """Put the trained supernet on the bench: from its file, or by training it, or by waiting for who does."""
+    origin = supernet_origin(bench, method, recipe)
+    worker = worker_name()
+    waiting = False
+    while (found := shelf.find(SUPERNET, origin)) is None:
+        if shelf.store.claim(shelf.study_id, SUPERNET, worker, LEASE_SECONDS):
+            try:
+                _train(bench, shelf, origin, recipe, worker, watcher)
+            finally:
+                shelf.store.unclaim(shelf.study_id, SUPERNET, worker)
+        else:
+            if not waiting:
+                watcher.say("another worker trains the supernet; waiting for it")
+            waiting = True
+            sleep(_POLL_SECONDS)
+    bench.supernet = bench.make_supernet()
+    load_weights(bench.supernet, found[0])
+    bench.supernet.to(bench.device).eval()
+    bench.supernet_hash = found[1].content_hash
+
+
+def _train(
+    bench: Workbench, shelf: Shelf, origin: dict[str, Any], recipe: Method, worker: str, watcher: Watcher
+) -> None:
+    """Train the supernet, going on from a checkpoint if there is one, and put it on the shelf."""
+    data = bench.need_data("accuracy")
+    name = f"supernet-{json_hash(origin)[:12]}"
+    checkpoint = shelf.path(f"{name}.checkpoint")
+
+    def progress(done: int, total: int, figures: Mapping[str, float]) -> None:
+        shelf.store.renew_claim(shelf.study_id, SUPERNET, worker, LEASE_SECONDS)
+        watcher.training(done, total, figures)
+
+    net = bench.make_supernet()
+    resumed = " from its checkpoint" if checkpoint.exists() else ""
+    watcher.say(f"training the supernet of {bench.space.name} ({bench.space.size:,} architectures){resumed}")
+    settings = Settings(device=bench.device, seed=bench.seed, checkpoint=checkpoint, progress=progress)
+    report = train(net, data, recipe.schedule(bench.space, data, bench.seed), recipe, settings)
+    shelf.keep(SUPERNET, f"{name}.safetensors", net, origin)
+    checkpoint.unlink(missing_ok=True)
+    watcher.say(f"trained {report.epochs} epochs in {report.seconds:.1f} s, loss {report.loss:.3g}")
