@@ -28,7 +28,7 @@ class Recipe:
 
     epochs: int = 20
     batch_size: int = 64
-    learning_rate: float = 0.1
+    learning_rate: float = 0.2
     ramp: float = 0.05
     momentum: float = 0.9
     weight_decay: float = 5e-4

@@ -171,7 +171,7 @@ def test_a_checkpoint_of_another_training_is_refused(
     run(checkpoint=path)
     recipe, settings = METHOD, Settings(checkpoint=path)
     if other == "recipe":
-        recipe = replace(METHOD, learning_rate=0.2)
+        recipe = replace(METHOD, learning_rate=0.3)
     if other == "method":
         recipe = replace(METHOD, random=3)
     if other == "seed":
