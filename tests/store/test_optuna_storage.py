@@ -223,13 +223,13 @@ def test_optuna_samplers_go_on_from_our_trials(store: Store, storage: OptunaStor
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 @pytest.mark.parametrize(
-    "plot", ["plot_pareto_front", "plot_slice", "plot_param_importances", "plot_timeline"]
+    "plot", ["plot_pareto_front", "plot_slice", "plot_optimization_history", "plot_timeline"]
 )
 def test_optuna_draws_our_studies(store: Store, storage: OptunaStorage, plot: str) -> None:
     mpl.use("Agg")
     our_study(store, 24)
     study = optuna.load_study(study_name="ours", storage=storage)
-    target = {"target": lambda trial: -trial.values[0], "target_name": "accuracy"}
-    targets = target if plot in ("plot_slice", "plot_param_importances") else {}
+    target = {"target": lambda trial: trial.values[0], "target_name": "accuracy"}
+    targets = target if plot in ("plot_slice", "plot_optimization_history") else {}
     assert getattr(optuna.visualization.matplotlib, plot)(study, **targets) is not None
     mpl.pyplot.close("all")
