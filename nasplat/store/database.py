@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
+from weakref import WeakSet
 
 from sqlalchemy import ClauseElement, Engine, Insert, Table, bindparam, create_engine, event
 from sqlalchemy.engine import URL, Dialect
@@ -124,16 +125,17 @@ class Database:
         self._error: type[Exception] = dbapi.Error
         self._bugs = (dbapi.IntegrityError, dbapi.ProgrammingError)  # ours, not the user's
         self._local = threading.local()
-        self._links: set[Link] = set()
+        self._links: WeakSet[Link] = WeakSet()  # a thread that ends drops its connection
+        self._inherited: list[Link] = []
         self.on_rollback: Callable[[], None] = lambda: None
 
     @property
     def link(self) -> Link:
         """This thread's connection, opened at its first use."""
         link: Link | None = getattr(self._local, "link", None)
-        if (
-            link is None or link.pid != os.getpid()
-        ):  # a connection must not cross a fork; the parent closes it
+        if link is None or link.pid != os.getpid():
+            if link is not None:  # it must not cross a fork: kept, unused, for the parent to close
+                self._inherited.append(link)
             link = self._local.link = self._connect()
             self._links.add(link)
         return link

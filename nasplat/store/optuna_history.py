@@ -116,17 +116,27 @@ class History:
         self.directions: list[StudyDirection] = []
         self.distributions = Distributions()
 
+    def _head(self, link: Link) -> Row:
+        row = link.row(_head, at=self.study_id)
+        if row is None:
+            raise KeyError(f"No study with study_id {self.study_id} exists.")
+        return row
+
+    def is_current(self, link: Link) -> bool:
+        """Whether there is nothing to read.
+
+        Raises:
+            KeyError: the study does not exist.
+        """
+        return bool(self._head(link)[0] == self.revision)
+
     def sync(self, link: Link) -> None:
         """Read what has changed since the last time; call it in a snapshot.
 
         Raises:
             KeyError: the study does not exist.
         """
-        row = link.row(_head, at=self.study_id)
-        if row is None:
-            raise KeyError(f"No study with study_id {self.study_id} exists.")
-        if row[0] == self.revision:
-            return
+        row = self._head(link)
         self.directions = [StudyDirection[name.upper()] for name in json.loads(row[1])]
         rows, steps = read_rows(link, self.study_id, self.revision)
         for trial_row in rows:

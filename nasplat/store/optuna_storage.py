@@ -29,7 +29,7 @@ from nasplat.store.optuna_history import (
     running,
     thawed,
 )
-from nasplat.store.optuna_studies import StudyStorage
+from nasplat.store.optuna_studies import StudyStorage, advance
 from nasplat.store.studies import put_distributions
 from nasplat.store.tables import Trial, table
 from nasplat.store.trials import EMPTY, add_trial, put_step
@@ -180,7 +180,8 @@ class OptunaStorage(StudyStorage):
                 self.check_trial_is_updatable(trial_id, trial.state)
                 known = history.revisions[trial.number]
                 try:
-                    with self._writing(history.study_id) as (link, step):
+                    with self._database.transaction() as link:
+                        step = advance(link, history.study_id)
                         new, values = edit(link, history, trial)
                         where = {"at": trial_id, "known": known, "revision": step.revision}
                         if not link.change(statement, **where, **values):
@@ -222,8 +223,9 @@ class OptunaStorage(StudyStorage):
 
     def _sync(self, history: History) -> None:
         try:
-            with self._reading() as link:
-                history.sync(link)
+            if not history.is_current(self._database.link):
+                with self._reading() as link:
+                    history.sync(link)
         except KeyError:
             self._histories.pop(history.study_id, None)
             raise

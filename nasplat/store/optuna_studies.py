@@ -59,11 +59,7 @@ class StudyStorage(BaseStorage):
     @contextmanager
     def _writing(self, study_id: int, new: int = 0) -> Iterator[tuple[Link, studies.Step]]:
         with self._lock, self._database.transaction() as link:
-            try:
-                step = studies.advance(link, study_id, new)
-            except StoreError:
-                raise KeyError(f"No study with study_id {study_id} exists.") from None
-            yield link, step
+            yield link, advance(link, study_id, new)
 
     @contextmanager
     def _reading(self) -> Iterator[Link]:
@@ -133,6 +129,14 @@ class StudyStorage(BaseStorage):
             )
             for study, attributes in known
         ]
+
+
+def advance(link: Link, study_id: int, new: int = 0) -> studies.Step:
+    """A study's next revision; a study that does not exist is a KeyError to Optuna."""
+    try:
+        return studies.advance(link, study_id, new)
+    except StoreError:
+        raise KeyError(f"No study with study_id {study_id} exists.") from None
 
 
 def _study(link: Link, study_id: int) -> StudyRecord:

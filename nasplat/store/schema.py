@@ -131,6 +131,7 @@ def _upgrade(database: Database) -> None:
     """Apply the missing revisions in one transaction; of several processes one does it, the others wait."""
     with database.engine.connect() as connection:
         if database.url.drivername == "sqlite":
+            connection.exec_driver_sql("PRAGMA page_size = 2048")  # half as much to write for a small change
             connection.exec_driver_sql("PRAGMA journal_mode = WAL")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from nasplat.errors import StoreError
 from nasplat.store import artefacts, evaluations, handover, studies
 from nasplat.store.attributes import AttributeCache
 from nasplat.store.database import Database
@@ -226,16 +225,3 @@ class Store:
         """Give a claim up."""
         with self._database.transaction() as link:
             artefacts.give_up_claim(link, study_id, kind, worker)
-
-
-def study_id_of(store: Store, name: str) -> int:
-    """The id of the study of a name.
-
-    Raises:
-        StoreError: there is none.
-    """
-    study = store.find_study(name)
-    if study is None:
-        names = ", ".join(repr(known.name) for known in store.studies()) or "none"
-        raise StoreError(f"study {name!r} is not in this store; studies: {names}")
-    return study.id

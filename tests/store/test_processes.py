@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -107,3 +108,34 @@ def test_one_worker_of_two_opens_the_same_study(store: Store, study: StudyRecord
         assert other.create_study(study) == study_id
         assert store.claim(study_id, "supernet", worker_name(), 60)
         assert not other.claim(study_id, "supernet", worker_name(), 60)
+
+
+def test_threads_that_end_give_their_connections_back(store: Store, study_id: int) -> None:
+    def renew() -> None:
+        assert not store.renew(study_id, Ticket(9, 1), 60)
+
+    def connections() -> int:
+        return len([file for file in Path("/proc/self/fd").iterdir() if "study.db" in str(file.resolve())])
+
+    renew()
+    before = connections()
+    for _ in range(20):
+        thread = threading.Thread(target=renew)
+        thread.start()
+        thread.join()
+    assert connections() <= before + 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_a_forked_process_opens_its_own_connection(store: Store, study_id: int) -> None:
+    child = os.fork()
+    if child == 0:
+        with store.asking(study_id, worker_name(), lease_seconds=60) as turn:
+            turn.create(Proposal({"x": 0.1}, {"depth": 1}, "child"))
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    with store.asking(study_id, worker_name(), lease_seconds=60) as turn:
+        assert [trial.arch_key for trial in turn.news] == ["child"]
+        turn.create(Proposal({"x": 0.1}, {"depth": 2}, "parent"))
+    assert store.reap(study_id) == [0]
