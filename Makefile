@@ -1,22 +1,35 @@
-# The only set-up a fresh machine needs: `make demo` and `make test` create .venv by themselves.
+# The only set-up that a fresh machine needs: every target makes its environment by itself, in VENV.
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+NASPLAT := $(VENV)/bin/nasplat
+QUICKSTART := studies/quickstart
 
-.PHONY: demo test check clean
+.PHONY: help demo test check clean
 
-.venv/ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch setuptools
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[onnx,notebook,test]'
-	touch .venv/ready
+help:  ## say what there is
+	@sed -n 's/^\([a-z]*\):.*  ## /make \1\t/p' Makefile
 
-test: .venv/ready  ## run the tests
-	$(BIN)/python -m pytest -q
+$(VENV)/ready: pyproject.toml constraints.txt
+	@echo "setting up $(VENV); the first time this takes some minutes"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch setuptools
+	$(PIP) --editable '.[onnx,notebook,test]'
+	@touch $@
 
-check: .venv/ready  ## ruff and mypy --strict
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+demo: $(VENV)/ready  ## run the study in studies/quickstart: train, search, draw the front, export a network
+	$(NASPLAT) run $(QUICKSTART)
+	$(NASPLAT) front $(QUICKSTART) -o $(QUICKSTART)/out/front.png
+	$(NASPLAT) export $(QUICKSTART) --select knee --format state,pt2,onnx -o $(QUICKSTART)/out/knee
+	@echo "next: $(NASPLAT) show $(QUICKSTART) knee -o $(QUICKSTART)/out/knee.svg"
 
-clean:
-	rm -rf .venv build *.egg-info
+test: $(VENV)/ready  ## run the tests
+	$(VENV)/bin/python -m pytest -q
+
+check: $(VENV)/ready  ## ruff and mypy --strict
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+clean:  ## remove the environment and what was built; studies and their results stay
+	rm -rf $(VENV) build dist *.egg-info
