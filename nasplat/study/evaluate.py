@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from nasplat.arguments import ArgumentError
@@ -25,11 +26,19 @@ class Memory(Protocol):
 
     def recall(self, metric: Metric, candidate: Candidate) -> EvaluationRecord | None: ...
 
-    def keep(self, record: EvaluationRecord, candidate: Candidate) -> None: ...
+    def keep(self, record: EvaluationRecord, candidate: Candidate) -> bool: ...
 
 
 Objection = Callable[[dict[str, float]], str | None]
 """Why an architecture with these values needs no further metric; None where it may go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Findings:
+    """What a trial has found so far: values by metric, and results that are stored when it ends."""
+
+    values: dict[str, float] = field(default_factory=dict)
+    unsaved: list[EvaluationRecord] = field(default_factory=list)
 
 
 def evaluate(candidate: Candidate, plan: Plan, memory: Memory, objection: Objection) -> Outcome:
@@ -37,16 +46,16 @@ def evaluate(candidate: Candidate, plan: Plan, memory: Memory, objection: Object
 
     Only mistakes that every trial would share (a study that makes no sense, a missing package) are raised.
     """
-    records: list[EvaluationRecord] = []
+    found = _Findings()
     try:
-        outcome = _measure(candidate, plan, memory, objection, records)
+        outcome = _measure(candidate, plan, memory, objection, found)
     except Pruned:
         outcome = Outcome("pruned", error="stopped by the pruner")
     except _NOT_THE_TRIALS_FAULT:
         raise
     except Exception:
         outcome = Outcome("failed", error=traceback.format_exc())
-    return replace(outcome, evaluations=records)
+    return replace(outcome, evaluations=found.unsaved, user_attrs=plan.notes(found.values))
 
 
 def _measure(
@@ -54,23 +63,25 @@ def _measure(
     plan: Plan,
     memory: Memory,
     objection: Objection,
-    records: list[EvaluationRecord],
+    found: _Findings,
 ) -> Outcome:
-    found: dict[str, float] = {}
-    metrics = plan.metrics
+    metrics, values = plan.metrics, found.values
     for metric in metrics:
         record = memory.recall(metric, candidate)
         if record is None:
             record = as_record(metric, metric.measure(candidate))
-            memory.keep(record, candidate)
-        records.append(record)
+            if not memory.keep(record, candidate):
+                found.unsaved.append(record)
         if record.value is None or record.status != "ok":
-            return Outcome("failed", error=f"{metric.name}: {record.reason or record.status}")
-        found[metric.name] = record.value
-        reason = objection(found)
+            if not plan.only_filters(metric):
+                return Outcome("failed", error=f"{metric.name}: {record.reason or record.status}")
+            values[metric.name] = math.nan
+        else:
+            values[metric.name] = record.value
+        reason = objection(values)
         if reason and metric is not metrics[-1]:
-            return Outcome("dropped", constraints=plan.violations(found), error=reason)
-    return Outcome("complete", [found[m.name] for m in plan.objectives], plan.violations(found))
+            return Outcome("dropped", constraints=plan.violations(values), error=reason)
+    return Outcome("complete", [values[m.name] for m in plan.objectives], plan.violations(values))
 
 
 def as_record(metric: Metric, measurement: Measurement) -> EvaluationRecord:

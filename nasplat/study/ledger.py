@@ -27,10 +27,12 @@ class Ledger:
         known = self.store.current(self.space_hash, candidate.arch.key, metric.name, origin)
         return None if known is None or known.noisy or known.status != "ok" else known
 
-    def keep(self, record: EvaluationRecord, candidate: Candidate) -> None:
-        """Store a costly result at once; the weights come before the row that speaks of them."""
+    def keep(self, record: EvaluationRecord, candidate: Candidate) -> bool:
+        """Store a costly result at once; the weights come before the row that speaks of them. Whether it was."""
         if candidate.unsaved:
             self.shelf.keep_trained(candidate)
             candidate.unsaved = False
-        if record.seconds >= AT_ONCE_SECONDS:
-            self.store.record(self.space_hash, candidate.arch.to_json(), candidate.arch.key, record)
+        if record.seconds < AT_ONCE_SECONDS:
+            return False
+        self.store.record(self.space_hash, candidate.arch.to_json(), candidate.arch.key, record)
+        return True

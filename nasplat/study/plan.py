@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +36,13 @@ class Bound:
         return f"{low}{self.metric.name}{high}"
 
 
-@dataclass(slots=True)
+SCORES = "scores"
+"""The attribute of a trial that holds its scores: a resumed filter has seen what it saw before."""
+
+Scores = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class ScoreFilter:
     """Keeps the best share of all architectures scored so far, by the sum of their log ranks.
 
@@ -45,30 +53,35 @@ class ScoreFilter:
     metrics: Sequence[Metric]
     keep: float
     settle: int = 10
-    pool: list[tuple[float, ...]] = field(default_factory=list)
 
-    @property
-    def last(self) -> str:
-        """The score that is measured last."""
-        return self.metrics[-1].name
+    def objection(self, values: Scores, earlier: Sequence[Scores]) -> str | None:
+        """Why an architecture goes no further, once a score has no value or the last one has come in."""
+        newest = list(values)[-1]
+        if math.isnan(values[newest]):
+            return f"{newest} has no value for it"
+        if newest == self.metrics[-1].name and not self.passes(values, earlier):
+            return f"its scores are not among the best {self.keep:.0%}"
+        return None
 
-    def passes(self, values: Mapping[str, float]) -> bool:
-        """Whether an architecture with these scores goes on; it joins the pool."""
-        self.remember(values)
-        if len(self.pool) <= self.settle:
+    def scores(self, values: Scores) -> dict[str, float] | None:
+        """The scores among the values of an architecture; None unless all are there."""
+        found = {m.name: values.get(m.name, math.nan) for m in self.metrics}
+        return None if any(map(math.isnan, found.values())) else found
+
+    def passes(self, values: Scores, earlier: Sequence[Scores]) -> bool:
+        """Whether an architecture with these scores goes on, after the `earlier` ones."""
+        pool = [scores for scores in map(self.scores, [*earlier, values]) if scores]
+        if len(pool) <= self.settle:
             return True
-        totals = self._log_ranks()
+        totals = self.log_ranks(pool)
         return bool(np.mean(totals > totals[-1]) < self.keep)
 
-    def remember(self, values: Mapping[str, float]) -> None:
-        """Put an architecture's scores, turned so that higher is better, into the pool."""
+    def log_ranks(self, pool: Sequence[Scores]) -> NDArray[np.float64]:
+        """The sum of log ranks of each of n architectures, (n,): higher is better, equal scores rank alike."""
         signs = {m.name: 1.0 if m.direction == "maximize" else -1.0 for m in self.metrics}
-        self.pool.append(tuple(sign * values[name] for name, sign in signs.items()))
-
-    def _log_ranks(self) -> NDArray[np.float64]:
-        columns = np.asarray(self.pool).T
+        columns = [sign * np.array([scores[name] for scores in pool]) for name, sign in signs.items()]
         ranks = [np.searchsorted(np.sort(column), column, side="right") for column in columns]
-        return np.asarray(np.log(np.asarray(ranks) / len(self.pool)).sum(axis=0))
+        return np.asarray(np.log(np.asarray(ranks) / len(pool)).sum(axis=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +100,29 @@ class Plan:
         every = {m.name: m for m in (*scores, *(b.metric for b in self.bounds), *self.objectives)}
         return sorted(every.values(), key=lambda m: m.cost)
 
-    def objection(self, values: Mapping[str, float]) -> str | None:
+    def objection(self, values: Mapping[str, float], earlier: Sequence[Scores] = ()) -> str | None:
         """Why an architecture with these values needs no further metric; None where it may go on.
 
-        The filter judges once, when the last of its scores has come in.
+        The filter judges once, when the last of its scores has come in, after the `earlier` architectures.
         """
         for bound in self.bounds:
             if bound.metric.name in values and bound.violation(values[bound.metric.name]) > 0:
                 return f"{bound.metric.name} = {values[bound.metric.name]:g} breaks {bound}"
-        if self.filter and list(values)[-1] == self.filter.last and not self.filter.passes(values):
-            return f"its scores are not among the best {self.filter.keep:.0%}"
-        return None
+        return None if self.filter is None else self.filter.objection(values, earlier)
+
+    def only_filters(self, metric: Metric) -> bool:
+        """Whether a metric is asked by the filter alone, so that a trial can do without its value."""
+        named = {m.name for m in (*self.objectives, *(b.metric for b in self.bounds))}
+        return metric.name not in named
 
     def violations(self, values: Mapping[str, float]) -> dict[str, float]:
         """The violation of each bound whose metric is known."""
         return {str(b): b.violation(values[b.metric.name]) for b in self.bounds if b.metric.name in values}
+
+    def notes(self, values: Mapping[str, float]) -> dict[str, Any]:
+        """What a trial leaves for the filter's later judgements: its scores."""
+        scores = self.filter.scores(values) if self.filter else None
+        return {SCORES: scores} if scores else {}
 
 
 def make_plan(page: StudyFile, bench: Workbench, base: Path) -> Plan:

@@ -14,8 +14,8 @@ from typing import Protocol
 from nasplat.metric import Candidate, Workbench
 from nasplat.search import SpaceExhausted
 from nasplat.store import Outcome
-from nasplat.study.evaluate import Memory, Pruned, evaluate
-from nasplat.study.plan import Plan
+from nasplat.study.evaluate import Memory, Objection, Pruned, evaluate
+from nasplat.study.plan import SCORES, Plan
 from nasplat.study.worker import Job, Worker
 
 MOST_DROPPED_IN_A_ROW = 1000
@@ -123,13 +123,19 @@ class Loop:
     def _work(self, job: Job, limits: Limits) -> None:
         candidate = Candidate(job.arch, self.bench, report=lambda step, value: self._report(job, step, value))
         try:
-            objection = (lambda found: None) if job.must else self.plan.objection
-            outcome = evaluate(candidate, self.plan, self.memory, objection)
+            outcome = evaluate(candidate, self.plan, self.memory, self._objection(job))
         except BaseException:
             self.worker.release(job)
             raise
         if self.worker.tell(job, outcome):
             self._count(job, outcome, limits)
+
+    def _objection(self, job: Job) -> Objection:
+        """The plan's objection in the light of earlier scores; none against what must be evaluated."""
+        if job.must:
+            return lambda values: None
+        earlier = self.worker.noted(SCORES) if self.plan.filter else ()
+        return lambda values: self.plan.objection(values, earlier)
 
     def _report(self, job: Job, step: int, value: float) -> None:
         """An intermediate value: a sign of life, and the pruner's chance."""

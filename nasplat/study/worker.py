@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from time import monotonic
+from typing import Any
 
 from nasplat.search import Mirror, freeze
 from nasplat.space import Arch, Space
@@ -46,6 +47,10 @@ class Worker:
     def counted(self) -> int:
         """How many trials have ended that count."""
         return sum(self.counts[state] for state in COUNTED)
+
+    def noted(self, name: str) -> list[Any]:
+        """What all trials have under an attribute of this name, where they have it."""
+        return [t.user_attrs[name] for t in self.trials.values() if name in t.user_attrs]
 
     def refresh(self) -> None:
         """Take in what has happened in the study so far."""

@@ -24,7 +24,7 @@ def space(*, values: int = 6) -> Space:
 
 
 def build(arch: Arch) -> nn.Module:
-    return nn.Sequential(nn.Linear(4, 2 * arch["a"]), nn.ReLU(), nn.Linear(2 * arch["a"], 2))
+    return nn.Sequential(nn.Linear(4, 32 * (arch["a"] + 2)), nn.ReLU(), nn.Linear(32 * (arch["a"] + 2), 2))
 
 
 def fragile(*, values: int = 6) -> Space:
@@ -38,8 +38,19 @@ def fragile(*, values: int = 6) -> Space:
     return Space("fragile", space(values=values).choices, build=build_or_fail, input_shape=(4,))
 
 
+def narrow(*, values: int = 6) -> Space:
+    """The same choices; some networks have too few units for the score nwot."""
+
+    def build_narrow(arch: Arch) -> nn.Module:
+        width = 1 if arch["kind"] == "round" else 64
+        return nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 2))
+
+    return Space("narrow", space(values=values).choices, build=build_narrow, input_shape=(4,))
+
+
 SPACE = space
 FRAGILE = fragile
+NARROW = narrow
 
 
 def gain(candidate) -> float:
