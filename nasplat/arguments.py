@@ -59,6 +59,10 @@ def _checked(function: Callable[..., Any], parameter: inspect.Parameter, value: 
     try:
         expected = _annotation(function, parameter)
         return TypeAdapter(expected).validate_json(json.dumps(value), strict=True)
+    except TypeError:  # TOML has dates and times, JSON has none
+        raise ArgumentError(
+            f"{where} {parameter.name} = {value}: expected a number, a text, true or false, or a list of these"
+        ) from None
     except ValidationError as error:
         found = error.errors()[0]
         inside = "".join(f"[{part}]" for part in found["loc"])

@@ -19,6 +19,7 @@ import torch
 from nasplat.arguments import check_arguments
 from nasplat.data import Dataset, evaluate
 from nasplat.errors import InvalidStudy, expected_one_of
+from nasplat.files import file_hash
 from nasplat.measure import LatencyResult, count_macs, count_params, device_info, measure_latency
 from nasplat.metric.candidate import Candidate, Workbench, versions
 from nasplat.metric.measurement import Cost, Measurement, Metric
@@ -40,14 +41,17 @@ def make_metric(
     return factory(**check_arguments(signature, arguments, f"metric {name!r}"))
 
 
-def metric_names() -> list[str]:
-    """All plain names, and the scores by their prefix."""
+def metric_names(data: Dataset | None = None) -> list[str]:
+    """All plain names, with the one of the data's task, and the scores by their prefix."""
+    task = "accuracy" if data is None else data.task.metric
     scores = [f"score:{name}" for name in names("predictors") if isinstance(load("predictors", name), Score)]
-    return [*METRICS, "accuracy", *scores, "module:function"]
+    return [*METRICS, task, *scores, "module:function"]
 
 
 def _factory(name: str, bench: Workbench, base: Path | None) -> tuple[Factory, Callable[..., Any]]:
     """What makes the metric, and the signature that its arguments are checked against."""
+    if name == "accuracy":
+        bench.need_data(name)
     if bench.data is not None and name == bench.data.task.metric:
         if not bench.inherits:
             return partial(trained, bench), Recipe
@@ -59,7 +63,7 @@ def _factory(name: str, bench: Workbench, base: Path | None) -> tuple[Factory, C
     elif ":" in name:
         factory = partial(own_metric, bench, name, base)
     else:
-        raise InvalidStudy(f"unknown metric {name!r}; {expected_one_of(name, metric_names())}")
+        raise InvalidStudy(f"unknown metric {name!r}; {expected_one_of(name, metric_names(bench.data))}")
     return factory, factory
 
 
@@ -69,7 +73,7 @@ def params(bench: Workbench) -> Metric:
     def measure(candidate: Candidate) -> float:
         return count_params(candidate.network)
 
-    return Metric("params", "1", "minimize", Cost.COUNT, {"protocol": "count"}, _timed(measure))
+    return Metric("params", "1", "minimize", Cost.COUNT, _counting(), _timed(measure))
 
 
 def macs(bench: Workbench) -> Metric:
@@ -78,7 +82,7 @@ def macs(bench: Workbench) -> Metric:
     def measure(candidate: Candidate) -> float:
         return count_macs(candidate.network, bench.example())
 
-    return Metric("macs", "1", "minimize", Cost.COUNT, {"protocol": "count"}, _timed(measure))
+    return Metric("macs", "1", "minimize", Cost.COUNT, _counting(), _timed(measure))
 
 
 def latency(
@@ -138,7 +142,7 @@ def inherited(bench: Workbench) -> Metric:
         "protocol": "inherited weights",
         "supernet": bench.supernet_hash,
         "calibration": {"batches": bench.calibration_batches, "size": 64, "seed": bench.seed},
-        **_validation(data),
+        **_validation(bench, data),
     }
     return Metric(
         data.task.metric, data.task.unit, data.task.direction, Cost.INHERITED, origin, _timed(measure)
@@ -160,7 +164,8 @@ def trained(bench: Workbench, **settings: Any) -> Metric:
         candidate.unsaved = True
         return evaluate(candidate.network, data.validation, data.task, device=bench.device)
 
-    origin = {"protocol": "trained alone", "recipe": asdict(recipe), "seed": bench.seed, **_validation(data)}
+    origin = {"protocol": "trained alone", "recipe": asdict(recipe), "seed": bench.seed}
+    origin |= _validation(bench, data)
     return Metric(
         data.task.metric, data.task.unit, data.task.direction, Cost.TRAINED, origin, _timed(measure)
     )
@@ -202,7 +207,15 @@ def own_metric(bench: Workbench, name: str, base: Path | None, unit: str = "1") 
     function = load_object(name, base)
     if not callable(function):
         raise InvalidStudy(f"metric {name!r} is {type(function).__name__}, not a function of a candidate")
-    origin = {"protocol": "function", "function": name, "seed": bench.seed, "supernet": bench.supernet_hash}
+    origin = {
+        "protocol": "function",
+        "function": name,
+        "source": _source(function),
+        "seed": bench.seed,
+        "supernet": bench.supernet_hash,
+        "data": None if bench.data is None else bench.data.hash,
+        **versions(),
+    }
     return Metric(name, unit, None, Cost.UNKNOWN, origin, _timed(function))
 
 
@@ -213,8 +226,19 @@ def _floating_type(name: str) -> torch.dtype:
     return kinds[name]
 
 
-def _validation(data: Dataset) -> dict[str, Any]:
-    return {"split": "validation", "data": data.hash, **versions()}
+def _counting() -> dict[str, Any]:
+    return {"protocol": "count", **versions()}
+
+
+def _validation(bench: Workbench, data: Dataset) -> dict[str, Any]:
+    device = torch.device(bench.device).type  # GPUs train and round otherwise than CPUs
+    return {"split": "validation", "data": data.hash, "device": device, **versions()}
+
+
+def _source(function: Callable[..., Any]) -> str | None:
+    """The hash of the file that a function was written in: an edited function is another one."""
+    path = Path(getattr(getattr(function, "__code__", None), "co_filename", ""))
+    return file_hash(path) if path.is_file() else None
 
 
 def _timed(function: Callable[[Candidate], Any]) -> Callable[[Candidate], Measurement]:

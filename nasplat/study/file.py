@@ -39,7 +39,7 @@ def parse_duration(text: object) -> float:
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class _PlugIn(_Table):
@@ -70,9 +70,14 @@ class Named(_PlugIn):
 
 
 class Supernet(_PlugIn):
-    """[supernet]: the training method and its arguments; batches of 64 that recalibrate a subnet's norms."""
+    """[supernet]: the training method and its arguments.
+
+    `seed` is the study's unless it is given here, so that studies of several seeds can share a supernet.
+    `calibration_batches` batches of 64 inputs recalibrate the norms of a subnet.
+    """
 
     method: str = "sandwich"
+    seed: Annotated[int, Field(ge=0)] | None = None
     calibration_batches: Annotated[int, Field(gt=0)] = 8
 
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Protocol
 
+from nasplat.errors import InvalidStudy
 from nasplat.metric import Candidate, Workbench
 from nasplat.search import SpaceExhausted
 from nasplat.store import Outcome
 from nasplat.study.evaluate import Memory, Objection, Pruned, evaluate
+from nasplat.study.feasible import why_dropped
 from nasplat.study.plan import SCORES, Plan
 from nasplat.study.worker import Job, Worker
 
@@ -81,7 +83,7 @@ class Loop:
     memory: Memory
     watcher: Watcher
     new: int = 0
-    dropped_in_a_row: int = 0
+    dropped: list[Outcome] = field(default_factory=list)  # in a row
     reached: bool = False
 
     def run(self, limits: Limits) -> RunSummary:
@@ -111,9 +113,16 @@ class Loop:
             return f"the time is up after {limits.seconds:g} s"
         if self.reached:
             return f"the target is reached: {dict(limits.target)}"
-        if self.dropped_in_a_row >= MOST_DROPPED_IN_A_ROW:
-            return f"{self.dropped_in_a_row} architectures in a row were dropped; see nasplat status"
+        if len(self.dropped) >= MOST_DROPPED_IN_A_ROW:
+            return self._give_up()
         return None
+
+    def _give_up(self) -> str:
+        """Nothing gets through any more; a mistake in the page where nothing ever did."""
+        why = why_dropped(self.dropped)
+        if not self.worker.counts["complete"]:
+            raise InvalidStudy(why)
+        return why
 
     def _nothing_to_ask(self, limits: Limits) -> str:
         if self.worker.counted >= limits.trials:
@@ -146,7 +155,10 @@ class Loop:
 
     def _count(self, job: Job, outcome: Outcome, limits: Limits) -> None:
         dropped = outcome.state == "dropped"
-        self.dropped_in_a_row = self.dropped_in_a_row + 1 if dropped else 0
+        if dropped:
+            self.dropped.append(outcome)
+        else:
+            self.dropped.clear()
         self.new += not dropped
         self.reached |= self._meets(limits.target, outcome.values, outcome.constraints)
         done = self.worker.counted + (not dropped)

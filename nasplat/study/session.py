@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nasplat.arguments import accepts, check_arguments
 from nasplat.data import Dataset, load_data
@@ -16,6 +16,8 @@ from nasplat.plugins import load
 from nasplat.search import Mirror, make_pruner, make_sampler
 from nasplat.space import Space
 from nasplat.store import Proposal, SpaceRecord, Store, StudyRecord
+from nasplat.study.feasible import check_bounds
+from nasplat.study.file import StudyTable
 from nasplat.study.ledger import Ledger
 from nasplat.study.plan import Plan, make_plan
 from nasplat.study.run import Limits, Loop, RunSummary, Silence, Watcher
@@ -23,6 +25,9 @@ from nasplat.study.study import Study
 from nasplat.study.weights import Shelf, ready_supernet
 from nasplat.study.worker import Worker
 from nasplat.supernet import METHODS, Method
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
 
 
 @dataclass(slots=True)
@@ -53,11 +58,16 @@ class Session:
 
     def mirror(self) -> Mirror:
         """An empty mirror with the page's sampler and pruner."""
-        page, space = self.study.page, self.bench.space
-        sampler, pruner = page.sampler, page.pruner
+        page, space, base = self.study.page, self.bench.space, self.study.folder
+        table, pruner = page.sampler, page.pruner
+
+        def sampler(seed: int) -> BaseSampler:
+            return make_sampler(table.name, table.arguments, seed=seed, space=space, base=base)
+
+        sampler(0)  # what is wrong with the table shows here
         return Mirror(
             self.plan.directions,
-            lambda seed: make_sampler(sampler.name, sampler.arguments, seed=seed, space=space),
+            sampler,
             space,
             page.study.seed,
             pruner=None if pruner is None else make_pruner(pruner.name, pruner.arguments),
@@ -76,6 +86,7 @@ def open_session(study: Study, device: str | None = None) -> Session:
     if page.supernet is not None:
         recipe = _recipe(page.supernet.method, page.supernet.arguments)
         bench.calibration_batches = page.supernet.calibration_batches
+        bench.seed = page.study.seed if page.supernet.seed is None else page.supernet.seed
         bench.inherits = True
         if not isinstance(bench.space, ElasticSpace):
             raise InvalidStudy(
@@ -112,8 +123,10 @@ def run_study(
 ) -> RunSummary:
     """Start, resume or join a study; see `Study.run`."""
     page, watcher = study.page.study, watcher or Silence()
+    limits = _limits(page, trials, timeout)
     session = open_session(study, device)
     mirror = session.mirror()
+    check_bounds(session.plan, session.bench)
     store = Store.open(page.store, base=study.folder)
     study_id = _join(store, session)
     shelf = Shelf(store, study_id, study.folder, study.name)
@@ -125,7 +138,15 @@ def run_study(
     worker = Worker(store, study_id, session.bench.space, mirror)
     ledger = Ledger(store, session.bench.space.hash, shelf)
     loop = Loop(worker, session.plan, session.bench, ledger, watcher)
-    return loop.run(Limits(trials or page.trials, timeout or page.timeout, page.target))
+    return loop.run(limits)
+
+
+def _limits(page: StudyTable, trials: int | None, timeout: float | None) -> Limits:
+    """The page's limits with those of the call in their place."""
+    if trials is not None and trials < 1:
+        raise InvalidStudy(f"trials = {trials}: expected at least 1, the number of trials in all")
+    seconds = page.timeout if timeout is None else timeout
+    return Limits(page.trials if trials is None else trials, seconds, page.target)
 
 
 def enqueue(study: Study, values: Mapping[str, Any]) -> int | None:

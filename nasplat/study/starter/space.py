@@ -30,7 +30,8 @@ def small_convnet(*, input_shape: tuple[int, int, int], classes: int) -> Space:
             channels = width
         return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * channels, classes))
 
-    return Space("small_convnet", choices, build=build, input_shape=input_shape)
+    constants = {"classes": classes}
+    return Space("small_convnet", choices, build=build, input_shape=input_shape, constants=constants)
 
 
 SPACE = small_convnet
