@@ -55,7 +55,7 @@ def front(
     elif as_csv:
         typer.echo(frame.to_csv(index=False), nl=False)
     else:
-        print_table(frame.drop(columns=["seconds"]), title=f"Pareto front of {opened.name!r}")
+        print_table(frame.drop(columns=["seconds"]), f"Pareto front of {opened.name!r}", opened.units)
     if output is not None:
         opened.plot_front(output)
         typer.echo(f"picture: {output}", err=as_json or as_csv)

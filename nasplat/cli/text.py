@@ -30,7 +30,7 @@ def spelled(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def print_table(frame: pd.DataFrame, title: str) -> None:
+def print_table(frame: pd.DataFrame, title: str, units: Mapping[str, str]) -> None:
     """Print a table; a spread `x_iqr` joins its value as "x ± iqr", columns with nothing in them are left out."""
     from rich.console import Console
     from rich.table import Table
@@ -40,7 +40,8 @@ def print_table(frame: pd.DataFrame, title: str) -> None:
     table = Table(title=title, title_justify="left", box=None, header_style="bold")
     for column in shown:
         numeric = frame[column].dtype.kind in "if"
-        table.add_column(column, justify="right" if numeric else "left", no_wrap=True)
+        heading = f"{column} ({units[column]})" if column in units else column
+        table.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
     for _, row in frame.iterrows():
         table.add_row(*(_cell(row, column) for column in shown))
     Console(width=None if Console().is_terminal else 200).print(table)

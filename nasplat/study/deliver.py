@@ -32,8 +32,8 @@ def picture(study: Study, trial: Trial) -> str:
             f"space {space.name!r} has no input_shape, so its networks cannot be drawn; give it one"
         )
     arch = space.arch(trial.arch)
-    name = f"{study.name}, trial {trial.number}"
-    return draw(space.build(arch), torch.zeros(1, *space.input_shape), name=name, key=arch.key)
+    title = f"{study.name}, trial {trial.number}"
+    return draw(space.build(arch), torch.zeros(1, *space.input_shape), title=title, key=arch.key)
 
 
 def export_trial(study: Study, number: int, folder: Path, formats: Sequence[str], overwrite: bool) -> Bundle:

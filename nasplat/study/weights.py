@@ -41,12 +41,14 @@ class Shelf:
         return self.folder / "artefacts" / self.study / name
 
     def find(self, kind: str, origin: Mapping[str, Any]) -> tuple[Path, ArtefactRecord] | None:
-        """A stored file of this origin that is still whole; None when there is none.
+        """A stored file of this origin, of this study or a neighbour, that is still whole; None when there is none.
 
         Raises StoreError for a file that has changed since.
         """
-        row = self.store.artefact(self.study_id, kind, json_hash(dict(origin)))
-        if row is None or not (self.folder / row.path).is_file():
+        studies = [self.study_id, *(s.id for s in self.store.studies() if s.id != self.study_id)]
+        rows = (self.store.artefact(study, kind, json_hash(dict(origin))) for study in studies)
+        row = next((row for row in rows if row and (self.folder / row.path).is_file()), None)
+        if row is None:
             return None
         path = self.folder / row.path
         if file_hash(path) != row.content_hash:
