@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,6 +89,15 @@ def test_every_room_imports_strictly_lower_rows_only() -> None:
         if other != room and row_of.get(other, 99) >= row_of[room]
     ]
     assert wrong == []
+
+
+def test_the_readme_draws_the_same_rows() -> None:
+    drawn: dict[int, set[str]] = {}
+    for row, room in re.findall(
+        r"^(\d)?\s+(\w+) {2,}\w", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    ):
+        drawn.setdefault(int(row) if row else min(drawn), set()).add(room)
+    assert drawn == ROWS
 
 
 @pytest.mark.parametrize("kind", BESIDE)

@@ -1,0 +1,165 @@
+"""The README is a contract: every block of it runs, in the order in which a reader meets it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from pydantic import BaseModel
+from typer.testing import CliRunner
+
+from nasplat import open_study
+from nasplat.cli.app import COMMANDS, app
+from nasplat.study.file import Constraint, Filter, Named, Objective, StudyFile, StudyTable, Supernet
+from nasplat.study.session import open_session
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+QUICKSTART = """
+study = {name = "quickstart", trials = 3}
+data = {name = "translated_digits", copies = 1}
+space = {name = "elastic_convnet", stages = 2, depth = [1], width = [4, 8]}
+supernet = {epochs = 1}
+objective = [{metric = "accuracy"}, {metric = "latency", threads = 1}]
+"""
+"""Stands for studies/quickstart: the same shapes, names and metrics, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block; `file` is the path that its first line names in a comment, if it names one."""
+
+    section: str
+    language: str
+    text: str
+
+    @property
+    def file(self) -> str | None:
+        named = re.match(r"# (\S+\.(?:py|toml))\n", self.text)
+        return named[1] if named else None
+
+
+def blocks() -> list[Block]:
+    found = []
+    for section in re.split(r"^## ", README, flags=re.MULTILINE)[1:]:
+        title = section.splitlines()[0]
+        fences = re.findall(r"^```(\w*)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+        found += [Block(title, language, text) for language, text in fences]
+    return found
+
+
+BLOCKS = blocks()
+SECTIONS = list(dict.fromkeys(block.section for block in BLOCKS))
+
+
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished study with a supernet."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "study.toml").write_text(QUICKSTART)
+    open_study(folder).run()
+    return folder
+
+
+@pytest.fixture
+def checkout(quickstart: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The working directory of a reader: a folder in which studies/quickstart has been run."""
+    shutil.copytree(quickstart, tmp_path / "studies" / "quickstart")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield tmp_path
+    sys.modules.pop("network", None)  # the module of an exported network
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_block_of_a_section_runs(section: str, checkout: Path) -> None:
+    namespace: dict[str, Any] = {"__name__": "readme"}
+    for block in BLOCKS:
+        if block.section == section:
+            if block.file:  # run by a later line of the section
+                write(checkout / block.file, block.text)
+            else:
+                RUN[block.language](block.text, namespace)
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def run_shell(text: str, namespace: dict[str, Any]) -> None:
+    for line in text.splitlines():
+        command, *arguments = shlex.split(line, comments=True)
+        if command == "nasplat":
+            result = CliRunner().invoke(app, arguments)
+            assert result.exit_code == 0, f"{line}\n{result.output}\n{result.exception!r}"
+        elif command == "make":
+            assert set(arguments) <= make_targets(), line
+        else:
+            assert command == "pip", f"the test does not know how to run: {line}"
+
+
+def run_python(text: str, namespace: dict[str, Any]) -> None:
+    exec(compile(text, "README.md", "exec"), namespace)
+
+
+def check_page(text: str, namespace: dict[str, Any]) -> None:
+    """Check a study file as `nasplat run` does before it starts, with the arguments of all that it names."""
+    write(Path("page", "study.toml"), text)
+    open_session(open_study("page"))
+
+
+RUN = {"sh": run_shell, "python": run_python, "toml": check_page, "text": lambda text, namespace: None}
+
+
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def test_every_file_in_the_readme_belongs_to_a_study_that_a_later_line_runs() -> None:
+    for number, block in enumerate(BLOCKS):
+        if block.file:
+            later = [line for b in BLOCKS[number:] if b.language == "sh" for line in b.text.splitlines()]
+            assert f"nasplat run {Path(block.file).parent}" in later
+
+
+TABLES: list[tuple[str, type[BaseModel]]] = [
+    ("study", StudyTable),
+    ("data", Named),
+    ("supernet", Supernet),
+    ("objective", Objective),
+    ("constraint", Constraint),
+    ("filter", Filter),
+]
+
+
+def test_the_grammar_shows_every_table_and_every_key() -> None:
+    (grammar,) = (
+        block.text for block in BLOCKS if block.section == "The study file" and block.language == "toml"
+    )
+    tables = re.split(r"^(?:# )?\[+(\w+)\]+.*$", grammar, flags=re.MULTILINE)[1:]
+    shown: dict[str, str] = {}
+    for name, text in zip(tables[::2], tables[1::2], strict=True):
+        shown[name] = shown.get(name, "") + text
+    assert set(shown) == set(StudyFile.model_fields)
+    for table, model in TABLES:
+        keys = set(re.findall(r"^(?:# )?(\w+) =", shown[table], re.MULTILINE))
+        assert set(model.model_fields) <= keys, table
+
+
+def test_the_table_of_commands_names_every_command_with_options_that_exist() -> None:
+    rows = dict(re.findall(r"^\| `nasplat (\w+)(.*)$", README, re.MULTILINE))
+    assert list(rows) == list(COMMANDS)
+    known = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for name, row in rows.items():
+        options = {option for parameter in known[name].params for option in parameter.opts}
+        assert set(re.findall(r"(?<=[`( ])--?[a-z-]+", row)) <= options, name
