@@ -57,7 +57,7 @@ def why_dropped(outcomes: Sequence[Outcome]) -> str:
     times: Counter[str] = Counter()
     for outcome in outcomes:
         broken = {name: by for name, by in outcome.constraints.items() if by > 0}
-        times.update(broken or [outcome.error or ""])
+        times.update(list(broken) or [outcome.error or ""])
         nearest |= {name: min(by, nearest.get(name, by)) for name, by in broken.items()}
     told = [
         f"{n} by {why}{f' (the nearest is {nearest[why]:.1%} off)' if why in nearest else ''}"

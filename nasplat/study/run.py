@@ -98,7 +98,8 @@ class Loop:
             try:
                 job = self.worker.ask(limits.trials)
             except SpaceExhausted as error:
-                ended = f"the space is exhausted: {error}"
+                fruitless = "" if self.worker.counts["complete"] else ", none is complete; see nasplat status"
+                ended = f"the space is exhausted: {error}{fruitless}"
                 break
             if job is None:
                 ended = self._nothing_to_ask(limits)
