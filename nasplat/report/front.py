@@ -38,16 +38,14 @@ def plot_front(
     Two objectives fill one panel; more give a panel for each pair, one gives its values over the trials' numbers.
     path: where to save it as .png, .svg or .pdf. NasplatError: any other type of file.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from nasplat.report.picture import Picture
 
     names = list(objectives)
     rows = _complete(frame, objectives)
     pairs = list(combinations(range(len(names)), 2)) if len(names) > 1 else [(None, 0)]
     columns = min(3, len(pairs))
     lines = -(-len(pairs) // columns)
-    figure = Figure(figsize=(1.4 + 5.6 * columns, 0.6 + 4.4 * lines), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Picture(1.4 + 5.6 * columns, 0.6 + 4.4 * lines)
     panels: list[Axes] = list(figure.subplots(lines, columns, squeeze=False).flat)
     for axes, (one, other) in zip(panels, pairs, strict=False):
         x, y = ("number", names[other]) if one is None else _across(names[one], names[other], objectives)
