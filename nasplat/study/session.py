@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nasplat.arguments import accepts, check_arguments
 from nasplat.data import Dataset, load_data
 from nasplat.elastic import ElasticSpace
-from nasplat.errors import InvalidStudy, StoreError, expected_one_of
+from nasplat.errors import InvalidStudy, expected_one_of
 from nasplat.measure import pick_device
 from nasplat.metric import Workbench
 from nasplat.plugins import load
@@ -18,6 +18,7 @@ from nasplat.space import Space
 from nasplat.store import Proposal, SpaceRecord, Store, StudyRecord
 from nasplat.study.feasible import check_bounds
 from nasplat.study.file import StudyTable
+from nasplat.study.identity import refuse_changes
 from nasplat.study.ledger import Ledger
 from nasplat.study.plan import Plan, make_plan
 from nasplat.study.run import Limits, Loop, RunSummary, Silence, Watcher
@@ -174,14 +175,10 @@ def _join(store: Store, session: Session) -> int:
     """The id of the study in the store; refuses one of this name that asks another question."""
     record = session.record()
     known = store.find_study(record.name)
-    if known is not None and known.space is not None and known.space.hash == record.space.hash:  # type: ignore[union-attr]
-        for key, value in record.config.items():
-            if known.config.get(key) != value:
-                raise StoreError(
-                    f"study {record.name!r} was made with {key} = {known.config.get(key)}, now it is {value}; "
-                    f"give the study another name, or undo the change"
-                )
-    return store.create_study(record)
+    study_id = store.create_study(record)  # refuses another space and other objectives
+    if known is not None:
+        refuse_changes(record.name, known.config, record.config)
+    return study_id
 
 
 def _identity(session: Session) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nasplat.errors import InvalidStudy
+from nasplat.errors import InvalidStudy, NasplatError
 from nasplat.store import Store, StudyRecord
 from nasplat.study.file import StudyFile, read_study_file, study_path
 
@@ -38,7 +38,10 @@ class Study:
         self.name = self.page.study.name
 
     def __repr__(self) -> str:
-        return f"Study({self.name!r}, {len(self.frame)} trials, {len(self.front())} on the front)"
+        try:
+            return f"Study({self.name!r}, {len(self.frame)} trials, {len(self.front())} on the front)"
+        except NasplatError:
+            return f"Study({self.name!r}, not run yet)"
 
     @cached_property
     def store(self) -> Store:
