@@ -161,6 +161,7 @@ def trained(bench: Workbench, **settings: Any) -> Metric:
     def measure(candidate: Candidate) -> float:
         settings = Settings(device=bench.device, seed=bench.seed)
         train_network(candidate.network, data, recipe, settings, on_epoch=candidate.report)
+        candidate.network.eval()
         candidate.unsaved = True
         return evaluate(candidate.network, data.validation, data.task, device=bench.device)
 
