@@ -6,6 +6,9 @@ One trial is `study.ask`, 20 parameters and `study.tell`, with random sampling, 
 takes the time. Both storages work in fresh SQLite files in the same folder, with their default settings; short
 blocks of trials alternate between them, and every number is a median over blocks. The control row is our
 storage against itself. History is inserted straight into the tables, and read back through each storage.
+
+The second table is a trial of `nasplat run`: 20 choices, random sampling, a metric that adds numbers; sampler, checks
+for repeats, architecture and evaluation rows included. Its history comes from running the study itself.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import optuna
@@ -32,6 +36,8 @@ from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from sqlalchemy import create_engine, insert, text
 
 from nasplat.store import OptunaStorage
+from nasplat.study import Study, open_study
+from nasplat.study.run import Silence
 
 HISTORIES = (0, 1_000, 10_000)
 SPACE: dict[str, BaseDistribution] = {
@@ -228,8 +234,77 @@ def report_optuna(folder: Path, size: Size) -> dict[str, float]:
     return {"speedup_over_optuna_rdb": min(speedups), **figures}
 
 
+PAGE = """
+[study]
+name = "study"
+[space]
+name = "trivial.py:SPACE"
+[sampler]
+name = "random"
+[[objective]]
+metric = "trivial.py:total"
+direction = "maximize"
+"""
+CODE = """
+from nasplat import Space, categorical, ordinal
+
+CHOICES = [ordinal(f"n{i}", range(1, 10)) for i in range(16)] + [categorical(f"c{i}", ("a", "b", "c")) for i in range(4)]
+SPACE = lambda: Space("trivial", CHOICES)
+total = lambda candidate: sum(candidate.arch[f"n{i}"] for i in range(16))
+"""
+
+
+class Stopwatch(Silence):
+    """The milliseconds between the ends of trials."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def trial(self, done: int, total: int, line: str) -> None:
+        self.times.append(time.perf_counter() * 1e3)
+
+    def median(self) -> float:
+        """The median time of a trial, the first one of the call left out."""
+        return statistics.median(b - a for a, b in pairwise(self.times))
+
+
+def run_block(study: Study, done: int, trials: int) -> float:
+    """Milliseconds per trial of `nasplat run`, for the trials after `done`."""
+    watch = Stopwatch()
+    study.run(done + trials + 1, watcher=watch)
+    return watch.median()
+
+
+def report_run(folder: Path, size: Size) -> dict[str, float]:
+    """The rows of `nasplat run`, printed; their figures."""
+    (folder / "study.toml").write_text(PAGE)
+    (folder / "trivial.py").write_text(CODE)
+    study, figures, speedups = open_study(folder), {}, []
+    print(f"{'history':>8} {'RDB ms':>9} {'run ms':>9} {'speed-up':>9} {'run/run':>10} {'join s':>11}")
+    for count in HISTORIES:
+        if count:
+            study.run(count)
+        theirs = load(filled(folder, count)[0])
+        done, blocks = count, []
+        for _ in range(size.blocks):
+            pair = [run_block(study, done + i * (size.ours + 1), size.ours) for i in range(2)]
+            done += 2 * (size.ours + 1)
+            blocks.append((milliseconds(theirs, size.theirs), *pair))
+        rdb, mine, again = (statistics.median(column) for column in zip(*blocks, strict=True))
+        start = time.perf_counter()
+        study.run(done)  # nothing is left to do: reading the store and filling the mirror is all
+        joined = time.perf_counter() - start
+        speedups.append(rdb / mine)
+        print(
+            f"{count:>8} {rdb:>9.2f} {mine:>9.2f} {rdb / mine:>8.1f}x {mine / again:>10.2f} {joined:>11.2f}"
+        )
+        figures |= {f"run_ms_at_{count}": mine, f"run_join_s_at_{count}": joined}
+    return {"run_speedup_over_optuna_rdb": min(speedups), **figures}
+
+
 REPORTS: dict[str, Callable[[Path, Size], dict[str, float]]] = {
     "a 20-parameter Optuna trial": report_optuna,
+    "a trial of `nasplat run` with 20 choices and a trivial metric": report_run,
 }
 
 
