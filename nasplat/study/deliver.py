@@ -45,7 +45,7 @@ def export_trial(study: Study, number: int, folder: Path, formats: Sequence[str]
     trial = Trial(study, number)
     arch = session.bench.space.arch(trial.arch)
     data = session.bench.need_data("export")
-    network = _network(session, arch)
+    network = _network(session, trial, arch)
     card = {
         "study": study.name,
         "trial": number,
@@ -66,14 +66,27 @@ def export_trial(study: Study, number: int, folder: Path, formats: Sequence[str]
     )
 
 
-def _network(session: Session, arch: Arch) -> nn.Module:
+def _network(session: Session, trial: Trial, arch: Arch) -> nn.Module:
     """The network of an architecture with the weights that the study gave it, in evaluation mode on the CPU."""
     study = session.study
     shelf = Shelf(study.store, study.record.id, study.folder, study.name)
     if session.recipe is not None and study.page.supernet is not None:
         ready_supernet(session.bench, shelf, study.page.supernet.method, session.recipe, Silence())
         return session.bench.inherited(arch)
-    return shelf.trained(arch, session.bench.space.build(arch))
+    return shelf.trained(session.bench.space, arch, _training(session, trial))
+
+
+def _training(session: Session, trial: Trial) -> Mapping[str, Any]:
+    """The origin of the metric that the trial's network was trained for."""
+    metric = session.bench.need_data("export").task.metric
+    value = trial.values.get(metric)
+    found = [e.origin for e in trial.evaluations if e.metric == metric and value in (None, e.value)]
+    if not found:
+        raise InvalidStudy(
+            f"study {session.study.name!r} trains no networks, so there are no weights to export; "
+            f"make {metric!r} an objective, or add a [supernet] table"
+        )
+    return found[-1]
 
 
 def _numbers(trial: Trial) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class Ledger:
     def keep(self, record: EvaluationRecord, candidate: Candidate) -> bool:
         """Store a costly result at once; the weights come before the row that speaks of them. Whether it was."""
         if candidate.unsaved:
-            self.shelf.keep_trained(candidate)
+            self.shelf.keep_trained(candidate, record.origin)
             candidate.unsaved = False
         if record.seconds < AT_ONCE_SECONDS:
             return False

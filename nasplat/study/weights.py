@@ -17,7 +17,7 @@ from torch import nn
 from nasplat.errors import StoreError
 from nasplat.files import file_hash, json_hash
 from nasplat.metric import Candidate, Workbench
-from nasplat.space import Arch
+from nasplat.space import Arch, Space
 from nasplat.store import ArtefactRecord, Store, worker_name
 from nasplat.study.run import Watcher
 from nasplat.study.worker import LEASE_SECONDS
@@ -63,20 +63,26 @@ class Shelf:
         self.store.put_artefact(self.study_id, kind, relative, content, dict(origin))
         return content
 
-    def keep_trained(self, candidate: Candidate) -> None:
-        """Keep the weights of a candidate that was trained alone."""
-        key = candidate.arch.key
-        self.keep("network", f"network-{key}.safetensors", candidate.network, {"arch": key})
+    def keep_trained(self, candidate: Candidate, training: Mapping[str, Any]) -> None:
+        """Keep the weights of a candidate that was trained alone; `training` is the origin of its metric."""
+        name = f"network-{candidate.arch.key}.safetensors"
+        space = candidate.bench.space.hash
+        self.keep("network", name, candidate.network, _network_origin(space, candidate.arch, training))
 
-    def trained(self, arch: Arch, module: nn.Module) -> nn.Module:
-        """The module with the weights that its training left; StoreError where none were kept."""
-        found = self.find("network", {"arch": arch.key})
+    def trained(self, space: Space, arch: Arch, training: Mapping[str, Any]) -> nn.Module:
+        """The network with the weights that a training left; StoreError where none were kept."""
+        module = space.build(arch)
+        found = self.find("network", _network_origin(space.hash, arch, training))
         if found is None:
             raise StoreError(
                 f"no weights are kept for architecture {arch.key}; only trained networks can be exported"
             )
         load_weights(module, found[0])
         return module.eval()
+
+
+def _network_origin(space_hash: str, arch: Arch, training: Mapping[str, Any]) -> dict[str, Any]:
+    return {"space": space_hash, "arch": arch.key, "training": dict(training)}
 
 
 def supernet_origin(bench: Workbench, method: str, recipe: Method) -> dict[str, Any]:
