@@ -78,13 +78,15 @@ class Workbench:
 class Candidate:
     """One architecture on the bench; its network is built at most once, whatever is asked of it.
 
-    `report(step, value)` passes an intermediate value on, and may end the trial. `unsaved` says that `network` was
+    `report(step, value)` passes an intermediate value on, and may end the trial; `alive()` tells a long measurement's
+    other workers that this one is not dead. `unsaved` says that `network` was
     trained and its weights are kept nowhere else yet.
     """
 
     arch: Arch
     bench: Workbench
     report: Callable[[int, float], None] = field(default=lambda step, value: None)
+    alive: Callable[[], None] = field(default=lambda: None)
     unsaved: bool = False
 
     @cached_property

@@ -159,7 +159,7 @@ def trained(bench: Workbench, **settings: Any) -> Metric:
     recipe = Recipe(**settings)
 
     def measure(candidate: Candidate) -> float:
-        settings = Settings(device=bench.device, seed=bench.seed)
+        settings = Settings(bench.device, bench.seed, progress=lambda *_: candidate.alive())
         train_network(candidate.network, data, recipe, settings, on_epoch=candidate.report)
         candidate.network.eval()
         candidate.unsaved = True
@@ -203,7 +203,7 @@ def score_metric(bench: Workbench, name: str, batch: int = 32) -> Metric:
 def own_metric(bench: Workbench, name: str, base: Path | None, unit: str = "1") -> Metric:
     """A function of the user's, `function(candidate) -> float`, from `module:function` or `file.py:function`.
 
-    The candidate gives `arch`, `network` (built on demand), `data` and `report(step, value)`.
+    The candidate gives `arch`, `network` (built on demand), `data`, `report(step, value)` and `alive()`.
     """
     function = load_object(name, base)
     if not callable(function):

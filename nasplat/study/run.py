@@ -91,6 +91,8 @@ class Loop:
         start = monotonic()
         self.worker.store.reap(self.worker.study_id)
         self.worker.refresh()
+        if self.worker.trials:
+            self.watcher.say(f"resuming: {self.worker.counted} of {limits.trials} trials are done")
         self.reached = any(
             self._meets(limits.target, t.values, t.constraints) for t in self.worker.trials.values()
         )
@@ -131,7 +133,12 @@ class Loop:
         return "the last trials are in the hands of other workers"
 
     def _work(self, job: Job, limits: Limits) -> None:
-        candidate = Candidate(job.arch, self.bench, report=lambda step, value: self._report(job, step, value))
+        candidate = Candidate(
+            job.arch,
+            self.bench,
+            report=lambda step, value: self._report(job, step, value),
+            alive=lambda: self.worker.alive(job),
+        )
         try:
             outcome = evaluate(candidate, self.plan, self.memory, self._objection(job))
         except BaseException:
