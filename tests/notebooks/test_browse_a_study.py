@@ -19,7 +19,7 @@ def small_quickstart(tmp_path: Path) -> Path:
     """The quickstart study, trained for one epoch and searched for eight trials."""
     page = tmp_path / "study.toml"
     shutil.copy(ROOT / "studies" / "quickstart" / "study.toml", page)
-    page.write_text(page.read_text().replace("epochs = 6", "epochs = 1\nbatch_size = 256"))
+    page.write_text(page.read_text().replace("epochs = 5", "epochs = 1\nbatch_size = 256"))
     open_study(page).run(8, device="cpu")
     return tmp_path
 
