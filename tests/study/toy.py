@@ -115,3 +115,16 @@ def regression() -> Dataset:
     splits = [Split(part, part[:, :2] * 2 + 1) for part in x]
     task = Task("mae", "minimize", "m", nn.functional.mse_loss, lambda y, t: float((y - t).abs().mean()))
     return Dataset("regression", *splits, task=task)
+
+
+def images(*, n: int = 96) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Two classes of small images: bright above, or bright below."""
+    generator = torch.Generator().manual_seed(0)
+    splits = {}
+    for name in ("train", "validation", "test"):
+        targets = torch.randint(0, 2, (n,), generator=generator)
+        inputs = torch.randn(n, 1, 8, 8, generator=generator)
+        inputs[:, :, :4] += targets[:, None, None, None]
+        inputs[:, :, 4:] += 1 - targets[:, None, None, None]
+        splits[name] = (inputs, targets)
+    return splits
