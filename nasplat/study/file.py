@@ -149,7 +149,8 @@ def study_path(place: Path | str) -> Path:
     if path.is_dir():
         path = path / "study.toml"
     if not path.is_file():
-        raise InvalidStudy(f"no study file at {path}; make one with: nasplat init {path.parent}")
+        folder = path.parent if path.suffix == ".toml" else path
+        raise InvalidStudy(f"no study file at {path}; make one with: nasplat init {folder}")
     return path
 
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from time import perf_counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from nasplat.data import Dataset, Split
 from nasplat.measure import Repeats, count_macs, count_params, measure_latency
-from nasplat.metric import Candidate, Cost, Workbench
+from nasplat.metric import Workbench
 from nasplat.space import Arch
+from nasplat.study.forecast import forecast
 from nasplat.study.plan import Bound
 from nasplat.study.session import Session, open_session
 from nasplat.study.study import Study
-from nasplat.supernet import Settings, train
 
 LATENCY_SAMPLES = 10
 """Architectures whose latency is measured; each takes about half a second."""
@@ -47,7 +44,7 @@ def profile(study: Study, samples: int, device: str | None) -> Mapping[str, Any]
             f"latency on {bench.device} (ms)": _spread(latencies),
         },
         "constraints": _constraints(session, sizes | {"latency": latencies}),
-        "time (estimate)": _time(session, archs),
+        "time (estimate)": forecast(session, archs[2:5]),
     }
 
 
@@ -90,63 +87,4 @@ def _share(bound: Bound, values: Sequence[float]) -> str:
         return f"can be met: {kept} of {len(values)} sampled architectures do"
     return (
         f"is met by none of {len(values)} sampled architectures; they have {min(values):g} to {max(values):g}"
-    )
-
-
-def _time(session: Session, archs: Sequence[Arch]) -> dict[str, str]:
-    """Seconds of the training and of the trials, from a few steps and one trial of the median architecture."""
-    bench, trials = session.bench, session.study.page.study.trials
-    training = 0.0
-    if session.recipe is not None:
-        training = _training_seconds(session)
-        bench.supernet = bench.make_supernet().to(bench.device).eval()
-    cheap = [m for m in session.plan.metrics if m.cost < Cost.TRAINED]
-    each = _median_seconds(lambda arch: [m.measure(Candidate(arch, bench)) for m in cheap], archs[2:5])
-    told = {"training": _duration(training)} if training else {}
-    told |= {"one trial": _duration(each), "all trials": _duration(each * trials)}
-    if len(cheap) < len(session.plan.metrics):
-        told["not counted"] = ", ".join(m.name for m in session.plan.metrics if m not in cheap)
-    return told
-
-
-def _training_seconds(session: Session, steps: int = 4) -> float:
-    """The time of the whole training, by a few steps of it."""
-    bench, recipe = session.bench, session.recipe
-    assert recipe is not None
-    data = bench.need_data("accuracy")
-    few = _first(data, steps * recipe.batch_size)
-    seconds = []
-    for epochs in (1, 2):  # the first run warms up
-        short = replace(recipe, epochs=epochs, warmup=0.0)
-        report = train(
-            bench.make_supernet(),
-            few,
-            short.schedule(bench.space, few, bench.seed),
-            short,
-            Settings(bench.device),
-        )
-        seconds.append(report.seconds / report.steps)
-    return seconds[-1] * recipe.epochs * (len(data.train) // recipe.batch_size)
-
-
-def _first(data: Dataset, n: int) -> Dataset:
-    return replace(data, train=Split(data.train.inputs[:n], data.train.targets[:n]))
-
-
-def _median_seconds(work: Callable[[Arch], object], archs: Sequence[Arch]) -> float:
-    seconds = []
-    for arch in archs:
-        start = perf_counter()
-        work(arch)
-        seconds.append(perf_counter() - start)
-    return float(np.median(seconds))
-
-
-def _duration(seconds: float) -> str:
-    return (
-        f"{seconds:.1f} s"
-        if seconds < 120
-        else f"{seconds / 60:.1f} min"
-        if seconds < 7200
-        else f"{seconds / 3600:.1f} h"
     )
