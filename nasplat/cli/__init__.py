@@ -16,14 +16,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def main() -> None:
-    """Run a command. A user's mistake is one line on the error stream and exit code 1.
+    """Run a command. A user's mistake, or a file that cannot be used, is one line on the error stream and exit code 1.
 
     `--debug`, anywhere among the arguments, shows the traceback instead.
     """
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         app(arguments)
-    except NasplatError as error:
+    except (NasplatError, OSError) as error:
         if "--debug" in sys.argv:
             raise
         sys.stderr.write(f"nasplat: {error}\n")

@@ -63,8 +63,8 @@ def run(
         seconds = None if timeout is None else parse_duration(timeout)
     except ValueError as error:
         raise InvalidStudy(f"--timeout: {error}") from None
-    for values in _architectures(enqueue):
-        number = opened.enqueue(values)
+    architectures = _architectures(enqueue)
+    for number in opened.enqueue(*architectures) if architectures else ():
         typer.echo("already in the study" if number is None else f"enqueued as trial {number}")
     try:
         with watching() as watcher:

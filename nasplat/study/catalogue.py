@@ -37,9 +37,18 @@ def _samplers(kind: str) -> dict[str, str]:
 
 def _metrics(kind: str) -> dict[str, str]:
     from nasplat.metric import METRICS, metric_names
+    from nasplat.metric.metrics import own_metric
 
     told = {name: _first_line(inspect.getdoc(METRICS[name])) for name in METRICS}
-    return {name: told.get(name, "") for name in metric_names()}
+    told["accuracy"] = (
+        "The task's metric on the validation split: inherited with a [supernet], else trained alone."
+    )
+    told["module:function"] = _first_line(inspect.getdoc(own_metric))
+    return {name: told.get(name) or _about_score(name) for name in metric_names()}
+
+
+def _about_score(name: str) -> str:
+    return _first_line_of_module(f"nasplat.predictors.{name.removeprefix('score:')}")
 
 
 def _first_line(text: str | None) -> str:

@@ -19,7 +19,7 @@ def select(frame: pd.DataFrame, study: StudyRecord, which: str | int) -> int:
     if which == "knee":
         return int(frame.loc[frame["knee"], "number"].iloc[0])
     kind, _, metric = which.partition(":")
-    if kind != "best":
+    if kind != "best" or not metric:
         raise InvalidStudy(f"cannot select {which!r}; say a trial's number, 'knee' or 'best:METRIC'")
     if metric not in study.objectives:
         raise InvalidStudy(f"{metric!r} is no objective; {expected_one_of(metric, study.objectives)}")

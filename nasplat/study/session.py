@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -150,18 +150,18 @@ def _limits(page: StudyTable, trials: int | None, timeout: float | None) -> Limi
     return Limits(page.trials if trials is None else trials, seconds, page.target)
 
 
-def enqueue(study: Study, values: Mapping[str, Any]) -> int | None:
-    """Put an architecture into the study's queue; see `Study.enqueue`."""
+def enqueue(study: Study, architectures: Sequence[Mapping[str, Any]]) -> list[int | None]:
+    """Put architectures into the study's queue; see `Study.enqueue`."""
     session = open_session(study)
-    arch = session.bench.space.arch(values)
+    space = session.bench.space
+    archs = [space.arch(values) for values in architectures]
+    session.mirror()  # nothing is written unless the whole page is right
     store = Store.open(study.page.study.store, base=study.folder)
-    proposal = Proposal(
-        params=session.bench.space.params(arch),
-        arch=arch.to_json(),
-        arch_key=arch.key,
-        user_attrs={"enqueued": True},
-    )
-    return store.enqueue(_join(store, session), proposal)
+    study_id, must = _join(store, session), {"enqueued": True}
+    return [
+        store.enqueue(study_id, Proposal(space.params(arch), arch.to_json(), arch.key, user_attrs=must))
+        for arch in archs
+    ]
 
 
 def _recipe(method: str, arguments: Mapping[str, Any]) -> Method:

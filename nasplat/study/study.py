@@ -129,11 +129,14 @@ class Study:
 
         return export_trial(self, self.select(which), Path(folder), formats, overwrite)
 
-    def enqueue(self, values: Mapping[str, Any]) -> int | None:
-        """Ask for an architecture that must be evaluated; its trial number, None if the study has it already."""
+    def enqueue(self, *architectures: Mapping[str, Any]) -> list[int | None]:
+        """Ask for architectures that must be evaluated, whatever bounds and filter say.
+
+        Their trial numbers; None for what the study has already. One that is not in the space enqueues none.
+        """
         from nasplat.study.session import enqueue
 
-        return enqueue(self, values)
+        return enqueue(self, architectures)
 
     def profile(self, samples: int = 100, device: str | None = None) -> Mapping[str, Any]:
         """What to expect before anything runs: sizes and latency over the space, constraints, time."""

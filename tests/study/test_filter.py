@@ -82,7 +82,7 @@ def test_filter_of_a_resumed_study_judges_as_if_it_had_never_stopped(
 
 def test_score_without_a_value_drops_the_architecture(write_study: WriteStudy) -> None:
     study = write_study(FILTER, space='name = "toy.py:NARROW"')
-    round_one = study.enqueue({"a": 1, "b": 1, "kind": "round"})
+    (round_one,) = study.enqueue({"a": 1, "b": 1, "kind": "round"})
     assert study.run(8).states["complete"] == 8
     frame = study.frame.set_index("number")
     assert frame.loc[round_one, "state"] == "complete"  # it must be in, score or none
@@ -97,8 +97,8 @@ def test_enqueued_architecture_passes_the_filter_and_the_bounds(write_study: Wri
     study.run(3)
     worst = {"a": 1, "b": 1, "kind": "round"}
     far = {"a": 6, "b": 6, "kind": "plain"}
-    numbers = [study.enqueue(worst), study.enqueue(far)]
-    assert study.enqueue(far) is None
+    numbers = study.enqueue(worst, far)
+    assert study.enqueue(far) == [None]
     study.run(5)
     states = study.frame.set_index("number")["state"]
     assert [states[number] for number in numbers] == ["complete", "complete"]
