@@ -1,0 +1,60 @@
+"""What a study can expect, told before anything runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from nasplat import Study, count_params
+from nasplat.study.session import open_session
+
+WriteStudy = Callable[..., Study]
+PARAMS = '[[constraint]]\nmetric = "params"\nmax = {}\n'
+
+
+def met(line: str) -> tuple[int, int]:
+    found = re.search(r"(\d+) of (\d+) sampled", line)
+    assert found, line
+    return int(found[1]), int(found[2])
+
+
+def test_share_that_meets_a_bound_is_near_the_share_of_the_whole_space(write_study: WriteStudy) -> None:
+    study = write_study(PARAMS.format(1000))
+    space = open_session(study).bench.space
+    rng = np.random.default_rng(5)
+    drawn = [count_params(space.build(space.sample(rng))) <= 1000 for _ in range(300)]
+    told = study.profile(samples=200)["constraints"]["params <= 1000"]
+    kept, of = met(told)
+    assert of == 202  # with the smallest and the largest
+    assert kept / of == pytest.approx(np.mean(drawn), abs=0.1)
+
+
+def test_sizes_of_the_smallest_and_the_largest_are_those_counted(write_study: WriteStudy) -> None:
+    study = write_study()
+    space = open_session(study).bench.space
+    smallest, median, largest = study.profile(samples=5)["smallest, median, largest"]["params"]
+    assert smallest == count_params(space.build(space.smallest()))
+    assert largest == count_params(space.build(space.largest()))
+    assert smallest <= median <= largest
+
+
+def test_bound_that_nothing_meets_is_called_so_with_what_there_is(write_study: WriteStudy) -> None:
+    told = write_study(PARAMS.format(10)).profile(samples=8)["constraints"]["params <= 10"]
+    assert told == "is met by none of 10 sampled architectures; they have 674 to 1794"
+
+
+def test_bound_on_what_is_known_after_training_only_says_that(write_study: WriteStudy) -> None:
+    rest = '[data]\nname = "toy.py:parity"\n[[constraint]]\nmetric = "accuracy"\nmin = 0.9\n'
+    told = write_study(rest).profile(samples=2)
+    assert told["constraints"] == {"0.9 <= accuracy": "is known only after training"}
+    assert told["time (estimate)"]["not counted"] == "toy.py:gain"  # who knows what a function does
+
+
+def test_nothing_is_stored_by_a_profile(write_study: WriteStudy) -> None:
+    study = write_study()
+    study.profile(samples=2)
+    assert not (study.folder / "study.db").exists()
+    assert study.profile(samples=2)["constraints"] == {"none": "every architecture may be reported"}
