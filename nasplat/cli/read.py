@@ -33,8 +33,11 @@ def status(study: StudyArgument, as_json: JsonOption = False) -> None:
     if as_json:
         typer.echo(json.dumps(found, indent=1))
         return
+    reasons = found.pop("reasons")
     for key, value in found.items():
         typer.echo(f"{key:>12}  {spelled(value)}")
+    for reason, times in reasons.items():
+        typer.echo(f"{times:>12,}  {reason}")
 
 
 def front(

@@ -43,10 +43,11 @@ def _best(record: StudyRecord, trials: Sequence[TrialRecord]) -> dict[str, float
 
 
 def _reasons(trials: Sequence[TrialRecord], most: int = 5) -> dict[str, int]:
-    """Why trials failed or were dropped: the last line of each reason, and how often."""
-    lines = Counter(
-        f"{t.state}: {t.error.strip().splitlines()[-1]}"
-        for t in trials
-        if t.error and t.state in ("failed", "dropped")
-    )
-    return dict(lines.most_common(most))
+    """Why trials failed or were dropped: the bounds that were broken or the last line of the error, and how often."""
+    told = Counter(f"{t.state}: {_reason(t)}" for t in trials if t.error and t.state in ("failed", "dropped"))
+    return dict(told.most_common(most))
+
+
+def _reason(trial: TrialRecord) -> str:
+    broken = [f"breaks {bound}" for bound, violation in trial.constraints.items() if violation > 0]
+    return ", ".join(broken) or (trial.error or "").strip().splitlines()[-1]

@@ -82,12 +82,12 @@ def test_killed_worker_loses_no_finished_trial_and_repeats_no_finished_evaluatio
 
 
 def test_two_workers_share_a_study_and_measure_no_architecture_twice(write_study: WriteStudy) -> None:
-    study = write_study(study="trials = 24", objective='metric = "toy.py:counted"\ndirection = "maximize"')
-    workers = [start(study, pause=0.1) for _ in range(2)]
+    study = write_study(study="trials = 16", objective='metric = "toy.py:counted"\ndirection = "maximize"')
+    workers = [start(study, pause=0.4) for _ in range(2)]
     assert [worker.wait(60) for worker in workers] == [0, 0]
     for worker in workers:
         worker.communicate()
-    assert study.frame["state"].tolist() == ["complete"] * 24
+    assert study.frame["state"].tolist() == ["complete"] * 16
     lines = (study.folder / "calls.txt").read_text().splitlines()
     keys, processes = zip(*(line.split() for line in lines), strict=True)
     assert sorted(keys) == sorted(study.frame["arch_key"])
