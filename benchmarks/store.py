@@ -248,7 +248,8 @@ direction = "maximize"
 CODE = """
 from nasplat import Space, categorical, ordinal
 
-CHOICES = [ordinal(f"n{i}", range(1, 10)) for i in range(16)] + [categorical(f"c{i}", ("a", "b", "c")) for i in range(4)]
+CHOICES = [ordinal(f"n{i}", range(1, 10)) for i in range(16)]
+CHOICES += [categorical(f"c{i}", ("a", "b", "c")) for i in range(4)]
 SPACE = lambda: Space("trivial", CHOICES)
 total = lambda candidate: sum(candidate.arch[f"n{i}"] for i in range(16))
 """
