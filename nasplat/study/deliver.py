@@ -1,4 +1,4 @@
-"""From a trial back to its network: as a picture and as files that load without nasplat."""
+"""From a trial back to its network, as files that load without nasplat."""
 
 from __future__ import annotations
 
@@ -9,34 +9,20 @@ from typing import Any
 from torch import nn
 
 from nasplat.data import evaluate
-from nasplat.draw import draw
 from nasplat.errors import InvalidStudy
 from nasplat.export import Bundle, export_network
 from nasplat.space import Arch
 from nasplat.store import EvaluationRecord
+from nasplat.study.folder import StudyFolder
 from nasplat.study.run import Silence
-from nasplat.study.session import Session, make_space, open_session
-from nasplat.study.study import Study
+from nasplat.study.session import Session, open_session
 from nasplat.study.trial import Trial
 from nasplat.study.weights import Shelf, ready_supernet
 
 
-def picture(study: Study, trial: Trial) -> str:
-    """The network of a trial as SVG. Its weights do not matter for that, so they are not read."""
-    import torch
-
-    arguments = study.record.config["space_arguments"]
-    space = make_space(study, arguments)
-    if space.input_shape is None:
-        raise InvalidStudy(
-            f"space {space.name!r} has no input_shape, so its networks cannot be drawn; give it one"
-        )
-    arch = space.arch(trial.arch)
-    title = f"{study.name}, trial {trial.number}"
-    return draw(space.build(arch), torch.zeros(1, *space.input_shape), title=title, key=arch.key)
-
-
-def export_trial(study: Study, number: int, folder: Path, formats: Sequence[str], overwrite: bool) -> Bundle:
+def export_trial(
+    study: StudyFolder, number: int, folder: Path, formats: Sequence[str], overwrite: bool
+) -> Bundle:
     """Export the network of a complete trial; see `Study.export`.
 
     The card tells the trial's own numbers with their origins, and the metric on the test split, which no search saw.

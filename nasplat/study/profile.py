@@ -10,16 +10,16 @@ import numpy as np
 from nasplat.measure import Repeats, count_macs, count_params, measure_latency
 from nasplat.metric import Workbench
 from nasplat.space import Arch
+from nasplat.study.folder import StudyFolder
 from nasplat.study.forecast import forecast
 from nasplat.study.plan import Bound
 from nasplat.study.session import Session, open_session
-from nasplat.study.study import Study
 
 LATENCY_SAMPLES = 10
 """Architectures whose latency is measured; each takes about half a second."""
 
 
-def profile(study: Study, samples: int, device: str | None) -> Mapping[str, Any]:
+def profile(study: StudyFolder, samples: int, device: str | None) -> Mapping[str, Any]:
     """Sizes over `samples` random architectures (with the smallest and the largest), latency of a few of them, the
     share that meets each constraint, and the time that the study will take on this machine.
 

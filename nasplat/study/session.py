@@ -18,11 +18,11 @@ from nasplat.space import Space
 from nasplat.store import Proposal, SpaceRecord, Store, StudyRecord
 from nasplat.study.feasible import check_bounds
 from nasplat.study.file import StudyTable
+from nasplat.study.folder import StudyFolder
 from nasplat.study.identity import refuse_changes
 from nasplat.study.ledger import Ledger
 from nasplat.study.plan import Plan, make_plan
 from nasplat.study.run import Limits, Loop, RunSummary, Silence, Watcher
-from nasplat.study.study import Study
 from nasplat.study.weights import Shelf, ready_supernet
 from nasplat.study.worker import Worker
 from nasplat.supernet import METHODS, Method
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class Session:
     """A study whose page has been turned into objects. `space_arguments` make the space again without the data."""
 
-    study: Study
+    study: StudyFolder
     bench: Workbench
     plan: Plan
     recipe: Method | None
@@ -75,7 +75,7 @@ class Session:
         )
 
 
-def open_session(study: Study, device: str | None = None) -> Session:
+def open_session(study: StudyFolder, device: str | None = None) -> Session:
     """Turn the page into objects; raises in one line for whatever does not fit."""
     page = study.page
     data = None if page.data is None else load_data(page.data.name, base=study.folder, **page.data.arguments)
@@ -96,7 +96,7 @@ def open_session(study: Study, device: str | None = None) -> Session:
     return Session(study, bench, make_plan(page, bench, study.folder), recipe, arguments)
 
 
-def space_arguments(study: Study, data: Dataset | None) -> dict[str, Any]:
+def space_arguments(study: StudyFolder, data: Dataset | None) -> dict[str, Any]:
     """The arguments of the page's space; input shape and classes come from the data where the page has none."""
     table = study.page.space
     factory = load("spaces", table.name, base=study.folder)
@@ -105,7 +105,7 @@ def space_arguments(study: Study, data: Dataset | None) -> dict[str, Any]:
     return {**fitting, **table.arguments}
 
 
-def make_space(study: Study, arguments: Mapping[str, Any]) -> Space:
+def make_space(study: StudyFolder, arguments: Mapping[str, Any]) -> Space:
     """The page's space from its arguments."""
     name = study.page.space.name
     factory = load("spaces", name, base=study.folder)
@@ -116,7 +116,7 @@ def make_space(study: Study, arguments: Mapping[str, Any]) -> Space:
 
 
 def run_study(
-    study: Study,
+    study: StudyFolder,
     trials: int | None = None,
     timeout: float | None = None,
     device: str | None = None,
@@ -150,7 +150,7 @@ def _limits(page: StudyTable, trials: int | None, timeout: float | None) -> Limi
     return Limits(page.trials if trials is None else trials, seconds, page.target)
 
 
-def enqueue(study: Study, architectures: Sequence[Mapping[str, Any]]) -> list[int | None]:
+def enqueue(study: StudyFolder, architectures: Sequence[Mapping[str, Any]]) -> list[int | None]:
     """Put architectures into the study's queue; see `Study.enqueue`."""
     session = open_session(study)
     space = session.bench.space

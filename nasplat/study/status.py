@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from nasplat.store import StudyRecord, TrialRecord
-from nasplat.study.study import Study
+from nasplat.study.folder import StudyFolder
 
 
-def status_of(study: Study) -> dict[str, Any]:
+def status_of(study: StudyFolder) -> dict[str, Any]:
     """Trials by state, their share of the page's number, workers, best values, and reasons of failures."""
     record = study.record
     trials = study.store.trials(record.id)

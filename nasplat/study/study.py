@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nasplat.errors import InvalidStudy, NasplatError
-from nasplat.store import Store, StudyRecord
-from nasplat.study.file import StudyFile, read_study_file, study_path
+from nasplat.errors import NasplatError
+from nasplat.study.file import study_path
+from nasplat.study.folder import StudyFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,38 +24,17 @@ def open_study(place: Path | str) -> Study:
     return Study(study_path(place))
 
 
-class Study:
+class Study(StudyFolder):
     """What a study file describes and a store remembers.
 
     Numbers of trials are those of the store; every method that reads sees what other workers have written by then.
     """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.folder = path.resolve().parent
-        self.page: StudyFile = read_study_file(path)
-        self.name = self.page.study.name
 
     def __repr__(self) -> str:
         try:
             return f"Study({self.name!r}, {len(self.frame)} trials, {len(self.front())} on the front)"
         except NasplatError:
             return f"Study({self.name!r}, not run yet)"
-
-    @cached_property
-    def store(self) -> Store:
-        """The store, which must exist; `run` creates it."""
-        return Store.open(self.page.study.store, base=self.folder, create=False)
-
-    @property
-    def record(self) -> StudyRecord:
-        """The study as the store knows it."""
-        record = self.store.find_study(self.name)
-        if record is None:
-            raise InvalidStudy(
-                f"study {self.name!r} has not been run yet; start it with: nasplat run {self.path}"
-            )
-        return record
 
     def run(
         self,
@@ -87,13 +65,6 @@ class Study:
         from nasplat.study.frames import front_frame
 
         return front_frame(self.frame, self.record.objectives)
-
-    @property
-    def units(self) -> dict[str, str]:
-        """The unit of each metric that was measured, where it has one."""
-        space = self.record.space
-        found = self.store.evaluations(space.hash) if space else []
-        return {e.metric: e.unit for e in found if e.unit != "1"}
 
     def plot_front(self, path: Path | str | None = None) -> Figure:
         """The picture of the front, with error bars where a metric has a spread; saved where `path` says."""

@@ -5,20 +5,18 @@ from __future__ import annotations
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nasplat.errors import InvalidStudy
 from nasplat.files import write_atomic
 from nasplat.store import EvaluationRecord, TrialRecord
-
-if TYPE_CHECKING:
-    from nasplat.study.study import Study
+from nasplat.study.folder import StudyFolder
 
 
 class Trial:
     """A trial with its architecture, its numbers and its network; rich in a notebook."""
 
-    def __init__(self, study: Study, number: int) -> None:
+    def __init__(self, study: StudyFolder, number: int) -> None:
         self._study = study
         self.number = number
         self._record = self._find()
@@ -74,9 +72,9 @@ class Trial:
 
     def svg(self) -> str:
         """The network as an SVG picture."""
-        from nasplat.study.deliver import picture
+        from nasplat.study.picture import picture
 
-        return picture(self._study, self)
+        return picture(self._study, self.arch, f"{self._study.name}, trial {self.number}")
 
     def draw(self, path: Path | str) -> None:
         """Write the picture to a file."""

@@ -1,0 +1,24 @@
+"""The network of an architecture as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from nasplat.draw import draw
+from nasplat.errors import InvalidStudy
+from nasplat.study.folder import StudyFolder
+from nasplat.study.session import make_space
+
+
+def picture(study: StudyFolder, choices: Mapping[str, Any], title: str) -> str:
+    """The network as SVG. Its weights do not matter for that, so neither they nor the data are read."""
+    space = make_space(study, study.record.config["space_arguments"])
+    if space.input_shape is None:
+        raise InvalidStudy(
+            f"space {space.name!r} has no input_shape, so its networks cannot be drawn; give it one"
+        )
+    arch = space.arch(choices)
+    return draw(space.build(arch), torch.zeros(1, *space.input_shape), title=title, key=arch.key)
