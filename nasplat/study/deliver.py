@@ -65,8 +65,7 @@ def _network(session: Session, trial: Trial, arch: Arch) -> nn.Module:
 def _training(session: Session, trial: Trial) -> Mapping[str, Any]:
     """The origin of the metric that the trial's network was trained for."""
     metric = session.bench.need_data("export").task.metric
-    value = trial.values.get(metric)
-    found = [e.origin for e in trial.evaluations if e.metric == metric and value in (None, e.value)]
+    found = [e.origin for e in trial.evaluations if e.metric == metric]
     if not found:
         raise InvalidStudy(
             f"study {session.study.name!r} trains no networks, so there are no weights to export; "
@@ -79,8 +78,6 @@ def _numbers(trial: Trial) -> dict[str, Any]:
     """The trial's evaluations as a card shows them; a latency has a place of its own."""
     found: dict[str, Any] = {"metrics": {}}
     for evaluation in trial.evaluations:
-        if evaluation.metric in trial.values and evaluation.value != trial.values[evaluation.metric]:
-            continue  # the same metric of another study
         if evaluation.metric == "latency":
             found["latency"] = _latency(evaluation)
         else:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from nasplat.pareto import knee, nondominated
 from nasplat.store import EvaluationRecord, Store, StudyRecord, TrialRecord
+from nasplat.study.evidence import evidence
 
 
 def trial_frame(store: Store, study: StudyRecord) -> pd.DataFrame:
@@ -33,7 +34,7 @@ def front_frame(frame: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFrame:
 
 def _by_architecture(store: Store, study: StudyRecord) -> dict[str, list[EvaluationRecord]]:
     found: dict[str, list[EvaluationRecord]] = {}
-    for evaluation in store.evaluations(study.space.hash if study.space else ""):
+    for evaluation in store.evaluations(study.space.hash if study.space else "", superseded=True):
         found.setdefault(evaluation.arch_key, []).append(evaluation)
     return found
 
@@ -51,9 +52,7 @@ def _row(
         "seconds": 0.0,
     }
     values = dict(zip(objectives, trial.values, strict=True)) if trial.values else {}
-    for evaluation in evaluations:
-        if evaluation.metric in values and evaluation.value != values[evaluation.metric]:
-            continue  # the same metric of another study: another device, other weights
+    for evaluation in evidence(evaluations, values):
         row |= _measured(evaluation, row)
     return row | values
 

@@ -10,6 +10,7 @@ from typing import Any
 from nasplat.errors import InvalidStudy
 from nasplat.files import write_atomic
 from nasplat.store import EvaluationRecord, TrialRecord
+from nasplat.study.evidence import evidence
 from nasplat.study.folder import StudyFolder
 
 
@@ -51,11 +52,12 @@ class Trial:
 
     @cached_property
     def evaluations(self) -> list[EvaluationRecord]:
-        """Every current number of the architecture in this store, with unit, spread and origin."""
+        """Every number that the trial rests on, with unit, spread and origin."""
         space = self._study.record.space
         if space is None or self.key is None:
             return []
-        return list(self._study.store.evaluations(space.hash, [self.key]))
+        found = self._study.store.evaluations(space.hash, [self.key], superseded=True)
+        return evidence(found, self.values)
 
     def to_json(self) -> dict[str, Any]:
         """The trial as plain data."""
