@@ -18,7 +18,7 @@ def count_macs(module: nn.Module, example: Tensor) -> int:
     """Multiply-adds of convolutions and matrix products (linear layers, attention) for one input.
 
     Biases, norms, activations, pooling and fused recurrent kernels count nothing, as is usual in the field;
-    FLOPs are twice this. example: (n, ...), of which the first row is used. The pass computes shapes only
+    FLOPs are twice this. example: (n, ...) on any device, of which the first row is used. The pass computes shapes only
     (fake tensors, evaluation mode): it is cheap and leaves the module as it was, and a forward that branches
     on values cannot be counted.
     """
@@ -28,9 +28,10 @@ def count_macs(module: nn.Module, example: Tensor) -> int:
     shapes = FakeTensorMode(allow_non_fake_inputs=True)
     state = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
     fakes: dict[str, Tensor] = {name: shapes.from_tensor(tensor.detach()) for name, tensor in state}
+    device = next((tensor.device for _, tensor in state), example.device)
     counter = FlopCounterMode(display=False)
     with evaluating(module), _visible_attention(), torch.no_grad(), shapes, counter:
-        torch.func.functional_call(module, fakes, (shapes.from_tensor(example[:1]),))
+        torch.func.functional_call(module, fakes, (shapes.from_tensor(example[:1]).to(device),))
     return int(counter.get_total_flops()) // 2
 
 

@@ -99,3 +99,8 @@ def resnet20() -> nn.Sequential:
     blocks = [Block(i, o) for i, o in pairwise(widths)]
     stem = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
     return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+
+
+def test_a_module_is_counted_where_it_is_whatever_the_device_of_the_example() -> None:
+    net = nn.Conv2d(3, 4, 3, device="meta")
+    assert count_macs(net, torch.randn(2, 3, 5, 5)) == 3 * 3 * 4 * 3 * 9
