@@ -109,10 +109,11 @@ def _prepared(
     network = copy.deepcopy(module).eval().to(device=device, dtype=dtype)
     cast = dtype if dtype is not None and example.is_floating_point() else example.dtype
     inputs = example.detach().to(device=device, dtype=cast)
-    if not channels_last:
-        return network, inputs
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network, inputs.to(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    for parameter in network.parameters():
+        if parameter.ndim == 4:  # a copied module keeps the layout of its original
+            parameter.data = parameter.data.clone(memory_format=memory_format)
+    return network, inputs.clone(memory_format=memory_format) if inputs.ndim == 4 else inputs
 
 
 Clock = Callable[[int], float]

@@ -94,6 +94,24 @@ def test_the_network_sees_the_memory_format_the_type_and_evaluation_mode() -> No
     assert set(seen) == {(True, torch.float16, False)}
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_network_of_either_memory_format_is_measured_in_the_one_that_was_asked_for(
+    channels_last: bool,
+) -> None:
+    seen: set[bool] = set()
+
+    class Watching(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.add(self.weight.is_contiguous(memory_format=torch.channels_last))
+            return super().forward(x)
+
+    for layout in (torch.channels_last, torch.contiguous_format):
+        net = Watching(3, 4, 3).to(memory_format=layout)
+        measure_latency(net, torch.zeros(1, 3, 4, 4), channels_last=channels_last, repeats=QUICK)
+        assert net.weight.is_contiguous(memory_format=layout), "the module itself stays as it was"
+    assert seen == {channels_last}
+
+
 def test_the_median_of_many_equal_samples_is_certain_and_of_few_scattered_ones_is_not() -> None:
     assert _uncertainty([2.0] * 20) == 0.0
     assert _uncertainty([1.0, 3.0] * 10) == pytest.approx(0.5)
