@@ -138,10 +138,17 @@ def _place(net: nn.Module, settings: Settings) -> tuple[torch.device, bool, bool
     net.to(device).train()
     net.zero_grad()
     if channels_last:
-        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        _turn_channels_last(net)
     if on_gpu:
         torch.backends.cudnn.benchmark = False  # every new width would be timed anew
     return device, channels_last, on_gpu if settings.bf16 is None else settings.bf16
+
+
+def _turn_channels_last(net: nn.Module) -> None:
+    """Lay out the weights of 2-d convolutions channels_last; `Module.to` would refuse a network with 3-d ones."""
+    for parameter in net.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
 
 
 def _own_randomness(device: torch.device) -> AbstractContextManager[None]:

@@ -214,6 +214,16 @@ def test_a_training_runs_in_a_thread_of_its_own(data: Dataset) -> None:
     assert done == [1]
 
 
+def test_a_network_with_3d_convolutions_trains_channels_last_in_its_2d_ones() -> None:
+    net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Unflatten(1, (1, 3)), nn.Conv3d(1, 2, 2), nn.Flatten())
+    examples = Split(torch.randn(8, 2, 4, 4), torch.randint(0, 4, (8,)))
+    data = Dataset("toy", examples, examples, examples, classes=4)
+    train_network(net, data, Recipe(epochs=1, batch_size=4), Settings(channels_last=True))
+    assert not net[0].weight.is_contiguous()
+    assert net[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert net[2].weight.is_contiguous()
+
+
 def test_an_unknown_device_is_one_line() -> None:
     with pytest.raises(NasplatError, match="device 'tpu' is unknown"):
         train_network(nn.Linear(4, 3), load_data("digits"), Recipe(), Settings(device="tpu"))
