@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from nasplat.data.dataset import Split, Task
-
-Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 
 def batches(
@@ -18,25 +16,14 @@ def batches(
     *,
     generator: torch.Generator | None = None,
     device: str | torch.device = "cpu",
-    channels_last: bool = False,
-    augment: Augment | None = None,
-    drop_last: bool = False,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Pairs (inputs, targets) of at most `size` examples on `device`: each example once.
 
-    In a random order with a generator (a CPU one), else in the order of the split. `augment` draws from the
-    same generator, after the order. `drop_last` leaves out a last batch that is smaller than `size`.
+    In a random order with a generator (a CPU one), else in the order of the split.
     """
-    if augment is not None and generator is None:
-        raise ValueError("augment needs a generator to draw from")
     order = torch.arange(len(split)) if generator is None else torch.randperm(len(split), generator=generator)
     for indices in torch.split(order, size):
-        if drop_last and len(indices) < size:
-            return
-        inputs, targets = take(split, indices, device)
-        if augment is not None and generator is not None:
-            inputs = augment(inputs, generator)
-        yield packed(inputs, channels_last), targets
+        yield take(split, indices, device)
 
 
 def take(split: Split, indices: Tensor, device: str | torch.device = "cpu") -> tuple[Tensor, Tensor]:
@@ -49,7 +36,7 @@ def take(split: Split, indices: Tensor, device: str | torch.device = "cpu") -> t
 def packed(inputs: Tensor, channels_last: bool) -> Tensor:
     """Images (n, c, h, w) in channels_last memory where asked; anything else as it is."""
     if channels_last and inputs.ndim == 4:
-        return inputs.contiguous(memory_format=torch.channels_last)
+        return inputs.to(memory_format=torch.channels_last)  # `contiguous` leaves the strides of one channel
     return inputs
 
 

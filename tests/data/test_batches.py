@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from nasplat.data import CLASSIFICATION, Split, batches, crop_and_flip, evaluate, generator, predict
+from nasplat.data import CLASSIFICATION, Split, batches, crop_and_flip, evaluate, generator, packed, predict
 
 
 def numbered(n: int) -> Split:
@@ -21,7 +21,6 @@ def test_each_example_comes_once_and_inputs_stay_with_their_targets(n: int, size
     pairs = list(batches(numbered(n), size, generator=generator(seed)))
     assert sorted(torch.cat([y for _, y in pairs]).tolist()) == list(range(n))
     assert all(x[:, 0].long().equal(y) for x, y in pairs)
-    assert all(len(x) == size for x, _ in batches(numbered(n), size, drop_last=True))
 
 
 def test_the_order_depends_on_the_seeds_only() -> None:
@@ -33,14 +32,14 @@ def test_the_order_depends_on_the_seeds_only() -> None:
     assert [int(y) for _, y in batches(numbered(30), 1)] == list(range(30))
 
 
-def test_channels_last_and_augmentation_apply_to_images() -> None:
-    split = Split(torch.rand(6, 3, 5, 5), torch.zeros(6))
-    pairs = batches(split, 4, generator=generator(0), channels_last=True, augment=lambda x, _: x + 1)
-    inputs = torch.cat([x for x, _ in pairs])
-    assert inputs.is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(inputs.sum(), split.inputs.sum() + inputs.numel())
-    with pytest.raises(ValueError, match="needs a generator"):
-        next(batches(split, 4, augment=lambda x, _: x))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_packed_images_make_a_convolution_answer_in_their_order_whatever_their_channels(
+    channels: int,
+) -> None:
+    images = packed(torch.rand(6, channels, 5, 5), channels_last=True)
+    outputs = nn.Conv2d(channels, 4, 3)(images)
+    assert outputs.is_contiguous(memory_format=torch.channels_last)
+    assert packed(torch.rand(6, 3), channels_last=True).shape == (6, 3)
 
 
 def test_crop_and_flip_gives_one_of_the_shifted_or_mirrored_images() -> None:
