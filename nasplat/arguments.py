@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -22,17 +22,10 @@ class ArgumentError(NasplatError):
     """A table that does not fit its function."""
 
 
-def check_arguments(
-    function: Callable[..., Any],
-    table: Mapping[str, Any],
-    where: str,
-    *,
-    supplied: Collection[str] = (),
-) -> dict[str, Any]:
+def check_arguments(function: Callable[..., Any], table: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The table as keyword arguments of the function.
 
-    `supplied` names the parameters that the caller fills in, so that the table may leave them out. Values are
-    checked strictly (`"3"` is no number, `3` is a float) by the annotations of the signature.
+    Values are checked strictly (`"3"` is no number, `3` is a float) by the annotations of the signature.
     Raises ArgumentError in one line: an unknown key, a missing one, or a wrong type. `where` opens that line.
     """
     parameters = _parameters(function)
@@ -40,7 +33,7 @@ def check_arguments(
         if key not in parameters:
             raise ArgumentError(f"{where} has no key {key!r}; {expected_one_of(key, parameters)}")
     for key, parameter in parameters.items():
-        if parameter.default is parameter.empty and key not in table and key not in supplied:
+        if parameter.default is parameter.empty and key not in table:
             raise ArgumentError(f"{where} needs {key!r} ({_spelled(parameter.annotation)}); add it")
     return {key: _checked(function, parameters[key], value, where) for key, value in table.items()}
 

@@ -78,10 +78,6 @@ def test_mistake_is_told_with_its_key_its_value_and_what_was_expected(
     assert "\n" not in str(told.value)
 
 
-def test_parameter_that_the_caller_supplies_may_be_left_out() -> None:
-    assert check_arguments(sample, {}, "x", supplied=["rate"]) == {}
-
-
 def test_open_keywords_take_nothing_from_a_table() -> None:
     assert not accepts(untyped, "others")
     assert not accepts(untyped, "third")
