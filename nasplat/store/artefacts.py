@@ -38,7 +38,7 @@ _replace = Statement(
     )
     .values({name: bindparam(name) for name in ("path", "content_hash", "created")})
 )
-_artefacts = (
+_one = Statement(
     select(
         _ARTEFACT.c.kind,
         _ARTEFACT.c.path,
@@ -48,11 +48,12 @@ _artefacts = (
         _ARTEFACT.c.created,
     )
     .select_from(_ARTEFACT.join(_ORIGIN))
-    .where(_ARTEFACT.c.study_id == bindparam("at"))
-    .order_by(_ARTEFACT.c.id)
+    .where(
+        _ARTEFACT.c.study_id == bindparam("at"),
+        _ARTEFACT.c.kind == bindparam("named"),
+        _ORIGIN.c.hash == bindparam("of"),
+    )
 )
-_all = Statement(_artefacts)
-_one = Statement(_artefacts.where(_ARTEFACT.c.kind == bindparam("named"), _ORIGIN.c.hash == bindparam("of")))
 
 _mine = (_CLAIM.c.study_id == bindparam("at"), _CLAIM.c.kind == bindparam("named"))
 _holder = Statement(select(_CLAIM.c.worker, _CLAIM.c.lease_expires).where(*_mine))
@@ -91,11 +92,6 @@ def find_artefact(link: Link, study_id: int, kind: str, origin_hash: str) -> Art
     """The file of a kind and origin."""
     row = link.row(_one, at=study_id, named=kind, of=origin_hash)
     return None if row is None else _record(row)
-
-
-def list_artefacts(link: Link, study_id: int) -> list[ArtefactRecord]:
-    """All files of a study, in the order in which they came."""
-    return [_record(row) for row in link.rows(_all, at=study_id)]
 
 
 def _record(row: Row) -> ArtefactRecord:

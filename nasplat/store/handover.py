@@ -1,4 +1,4 @@
-"""How a trial leaves the hands of a worker: told, renewed, given back, or taken from a dead one."""
+"""How a trial leaves the hands of a worker: told, renewed, given back, or taken from a dead one; and how it returns."""
 
 from __future__ import annotations
 
@@ -65,6 +65,26 @@ _running = Statement(
     select(_TRIAL.c.number, _TRIAL.c.attempt, _TRIAL.c.worker, _TRIAL.c.lease_expires)
     .where(_TRIAL.c.study_id == bindparam("at"), _TRIAL.c.state == "running", _TRIAL.c.worker.is_not(None))
     .order_by(_TRIAL.c.number)
+)
+_dropped = Statement(
+    select(_TRIAL.c.id, _TRIAL.c.user_attrs).where(
+        _TRIAL.c.study_id == bindparam("at"),
+        _TRIAL.c.number == bindparam("no"),
+        _TRIAL.c.state == "dropped",
+    )
+)
+_take_up = Statement(
+    update(_TRIAL)
+    .where(_TRIAL.c.id == bindparam("at"))
+    .values(
+        state="waiting",
+        objective_values=None,
+        constraints="{}",
+        user_attrs=bindparam("user_attrs"),
+        error=None,
+        finished=None,
+        revision=bindparam("revision"),
+    )
 )
 
 
@@ -133,6 +153,14 @@ def release(link: Link, study_id: int, ticket: Ticket) -> bool:
     revision = advance(link, study_id).revision
     changed = link.change(_give_back, at=study_id, no=ticket.number, fence=ticket.fence, revision=revision)
     return bool(changed)
+
+
+def take_up(link: Link, study_id: int, number: int, attrs: Mapping[str, Any], revision: int) -> bool:
+    """Let a dropped trial wait for a worker after all, with further user attributes; False for any other state."""
+    row = link.row(_dropped, at=study_id, no=number)
+    if row is None:
+        return False
+    return bool(link.change(_take_up, at=row[0], user_attrs=_merged(row[1], attrs), revision=revision))
 
 
 def lost(link: Link, study_id: int) -> list[Ticket]:

@@ -18,7 +18,6 @@ from nasplat.store.records import (
     EvaluationRecord,
     Outcome,
     Proposal,
-    SpaceRecord,
     StudyRecord,
     Ticket,
     TrialRecord,
@@ -132,12 +131,17 @@ class Store:
             return handover.reap(link, study_id)
 
     def enqueue(self, study_id: int, proposal: Proposal) -> int | None:
-        """Add a waiting trial; its number, or None if its architecture is in the study already."""
+        """Add a waiting trial; its number, or None if its architecture is in the study already.
+
+        An architecture that was dropped waits again, under its number and with the proposal's user attributes.
+        """
         with self._database.transaction() as link:
             step = studies.advance(link, study_id)
             arch_id = arch_of(link, step, proposal)
-            if arch_id is not None and link.row(number_of_arch, at=study_id, arch=arch_id) is not None:
-                return None
+            known = None if arch_id is None else link.row(number_of_arch, at=study_id, arch=arch_id)
+            if known is not None:
+                taken_up = handover.take_up(link, study_id, known[0], proposal.user_attrs, step.revision)
+                return known[0] if taken_up else None
             ids = self._caches.distributions.ids(link, study_id, proposal.params)
             fields = {"state": "waiting", "distributions": ids}
             return insert_proposal(link, study_id, step, proposal, fields)
@@ -179,11 +183,6 @@ class Store:
         with self._database.snapshot() as link:
             return evaluations.current_evaluation(link, space_hash, arch_key, metric, origin_hash)
 
-    def put_space(self, space: SpaceRecord) -> int:
-        """The id of a space, stored at the first time; a study does this by itself."""
-        with self._database.transaction() as link:
-            return studies.put_space(link, space)
-
     # machines, files and long jobs
 
     def machine(self, info: Mapping[str, Any]) -> int:
@@ -204,11 +203,6 @@ class Store:
         """The file of a kind and origin; the hash is `json_hash(origin)`."""
         with self._database.snapshot() as link:
             return artefacts.find_artefact(link, study_id, kind, origin_hash)
-
-    def artefacts(self, study_id: int) -> list[ArtefactRecord]:
-        """All files of a study, in the order in which they came."""
-        with self._database.snapshot() as link:
-            return artefacts.list_artefacts(link, study_id)
 
     def claim(self, study_id: int, kind: str, worker: str, lease_seconds: float) -> bool:
         """Claim a long job of a study, such as "supernet"; False while another living worker has it."""

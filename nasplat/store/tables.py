@@ -122,6 +122,8 @@ class Architecture(Base):
 class Trial(Base):
     """One trial of a study, in one row: proposed, evaluated, finished, and then never changed again.
 
+    One exception: a dropped trial waits again when its architecture is enqueued.
+
     `attempt` counts how often it was handed to a worker; a result is accepted from the current attempt only.
     A trial of Optuna's own study has no architecture, no worker and no lease.
     """

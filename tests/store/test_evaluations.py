@@ -88,7 +88,9 @@ def test_a_newer_file_of_the_same_origin_takes_the_row(store: Store, study_id: i
     assert found is not None
     assert (found.path, found.content_hash, found.origin) == ("b.safetensors", "2", {"seed": 0})
     assert before <= found.created <= datetime.now(UTC)
-    assert [a.path for a in store.artefacts(study_id)] == ["b.safetensors", "c.safetensors"]
+    other = store.artefact(study_id, "supernet", json_hash({"seed": 1}))
+    assert other is not None
+    assert other.path == "c.safetensors"
     assert store.artefact(study_id, "front", json_hash({"seed": 0})) is None
 
 

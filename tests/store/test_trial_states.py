@@ -1,4 +1,5 @@
-"""Whatever workers do in whatever order: finished trials stay as they are, and one ticket at most is valid."""
+"""Whatever workers do in whatever order: finished trials stay as they are, but for a dropped one that is enqueued,
+and one ticket at most is valid."""
 
 from __future__ import annotations
 
@@ -63,14 +64,26 @@ class Workers(RuleBasedStateMachine):
         self._hold(ticket, lease)
         return ticket
 
-    def _proposal(self) -> Proposal:
-        return Proposal({}, {"n": self.count}, f"k{self.count}")
+    def _proposal(self, number: int | None = None) -> Proposal:
+        n = self.count if number is None else number
+        return Proposal({}, {"n": n}, f"k{n}")
 
     @rule()
     def enqueue(self) -> None:
         number = self.store.enqueue(self.study, self._proposal())
         assert number == self.count
         self.waiting.add(number)
+
+    @rule(ticket=tickets)
+    def enqueue_again(self, ticket: Ticket) -> None:
+        """Somebody wants an architecture that is in the study already."""
+        known = self.finished.get(ticket.number)
+        dropped = known is not None and known.state == "dropped"
+        number = self.store.enqueue(self.study, self._proposal(ticket.number))
+        assert number == (ticket.number if dropped else None)
+        if dropped:
+            del self.finished[ticket.number]
+            self.waiting.add(ticket.number)
 
     @rule(ticket=tickets, outcome=OUTCOMES)
     def tell(self, ticket: Ticket, outcome: Outcome) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -148,7 +149,7 @@ def test_an_expired_trial_that_nobody_took_can_still_be_told(store: Store, study
     assert store.tell(study_id, late, DONE)
 
 
-@pytest.mark.parametrize("state", ["complete", "pruned", "dropped", "failed"])
+@pytest.mark.parametrize("state", ["complete", "pruned", "failed"])
 def test_a_finished_trial_never_changes(store: Store, study_id: int, state: str) -> None:
     ticket = ask(store, study_id, 1)
     values = (0.9, 2.0) if state == "complete" else None
@@ -158,9 +159,28 @@ def test_a_finished_trial_never_changes(store: Store, study_id: int, state: str)
     assert not store.renew(study_id, ticket, 60)
     store.release(study_id, ticket)
     assert store.reap(study_id) == []
+    assert store.enqueue(study_id, proposal(1)) is None
     with pytest.raises(StoreError, match="does not wait"):
         claim(store, study_id, 0)
     assert store.trials(study_id) == before
+
+
+def test_a_dropped_architecture_that_is_enqueued_waits_again_under_its_number(
+    store: Store, study_id: int
+) -> None:
+    first = ask(store, study_id, 1)
+    outcome = Outcome("dropped", constraints={"params <= 1": 2.0}, user_attrs={"note": 1}, error="too large")
+    assert store.tell(study_id, first, outcome)
+    (dropped,) = store.trials(study_id)
+    assert store.enqueue(study_id, replace(proposal(1), user_attrs={"enqueued": True})) == 0
+    (again,) = store.trials(study_id, since=dropped.revision)
+    assert (again.number, again.state, again.error, again.finished) == (0, "waiting", None, None)
+    assert (again.constraints, again.user_attrs) == ({}, {"note": 1, "enqueued": True})
+    assert store.enqueue(study_id, proposal(1)) is None
+    assert not store.tell(study_id, first, DONE)
+    second = claim(store, study_id, 0)
+    assert second == Ticket(0, 2)
+    assert store.tell(study_id, second, DONE)
 
 
 def test_enqueued_trials_come_first_and_once(store: Store, study_id: int) -> None:
