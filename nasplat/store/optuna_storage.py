@@ -29,7 +29,7 @@ from nasplat.store.optuna_history import (
     running,
     thawed,
 )
-from nasplat.store.optuna_studies import StudyStorage, advance
+from nasplat.store.optuna_studies import StudyStorage, advance, refuse_architectures
 from nasplat.store.studies import put_distributions
 from nasplat.store.tables import Trial, table
 from nasplat.store.trials import EMPTY, add_trial, put_step
@@ -67,7 +67,8 @@ class OptunaStorage(StudyStorage):
 
     Each write is one transaction and durable at once. What was read stays in memory and only news are read,
     so that a trial costs the same however many came before. Trials made through this interface have no
-    architecture and no lease. Threads and processes may share it; a pickle holds only the address.
+    architecture and no lease, so a study that searches architectures is read, not run, through it (StoreError).
+    Threads and processes may share it; a pickle holds only the address.
     See Optuna's `BaseStorage` for each method.
     """
 
@@ -183,6 +184,8 @@ class OptunaStorage(StudyStorage):
                     with self._database.transaction() as link:
                         step = advance(link, history.study_id)
                         new, values = edit(link, history, trial)
+                        if "state" in values:
+                            refuse_architectures(link, history.study_id, step)
                         where = {"at": trial_id, "known": known, "revision": step.revision}
                         if not link.change(statement, **where, **values):
                             raise _Stale
@@ -252,7 +255,7 @@ class OptunaStorage(StudyStorage):
     def get_trial(self, trial_id: int) -> FrozenTrial:
         with self._lock:
             history, trial = self._locate(trial_id)
-            if not trial.state.is_finished():
+            if trial.state not in (TrialState.COMPLETE, TrialState.FAIL):  # a dropped one may be enqueued
                 self._sync(history)
             return history.trials[trial.number]
 

@@ -59,7 +59,10 @@ class StudyStorage(BaseStorage):
     @contextmanager
     def _writing(self, study_id: int, new: int = 0) -> Iterator[tuple[Link, studies.Step]]:
         with self._lock, self._database.transaction() as link:
-            yield link, advance(link, study_id, new)
+            step = advance(link, study_id, new)
+            if new:
+                refuse_architectures(link, study_id, step)
+            yield link, step
 
     @contextmanager
     def _reading(self) -> Iterator[Link]:
@@ -137,6 +140,15 @@ def advance(link: Link, study_id: int, new: int = 0) -> studies.Step:
         return studies.advance(link, study_id, new)
     except StoreError:
         raise KeyError(f"No study with study_id {study_id} exists.") from None
+
+
+def refuse_architectures(link: Link, study_id: int, step: studies.Step) -> None:
+    """Raise StoreError in a study of architectures: a trial that Optuna runs has neither one nor a lease."""
+    if step.space_id is not None:
+        raise StoreError(
+            f"study {_study(link, study_id).name!r} searches architectures: Optuna can read it but run no trial of it;"
+            " use `nasplat run --enqueue` or Study.enqueue"
+        )
 
 
 def _study(link: Link, study_id: int) -> StudyRecord:

@@ -23,6 +23,7 @@ from optuna.study.study import _SYSTEM_ATTR_METRIC_NAMES
 from optuna.testing.pytest_storages import StorageTestCase
 from optuna.trial import TrialState
 
+from nasplat.errors import StoreError
 from nasplat.store import OptunaStorage, Outcome, Proposal, SpaceRecord, Store, StudyRecord, worker_name
 from nasplat.store.studies import METRIC_NAMES
 
@@ -211,14 +212,40 @@ def test_optuna_reads_our_studies(store: Store, storage: OptunaStorage) -> None:
     assert len(study.trials_dataframe()) == 31
 
 
-def test_optuna_samplers_go_on_from_our_trials(store: Store, storage: OptunaStorage) -> None:
+def test_optuna_runs_no_trial_of_a_study_of_architectures_and_changes_nothing(
+    store: Store, storage: OptunaStorage
+) -> None:
     our_study(store, 24)
+    study = optuna.load_study(study_name="ours", storage=storage)
+    before = store.trials(study._study_id)
+    line = r"study 'ours' searches architectures: .* use `nasplat run --enqueue`"
+    with pytest.raises(StoreError, match=line):
+        study.ask()  # of the trial that waits
+    with pytest.raises(StoreError, match=line):
+        study.enqueue_trial({"depth": 2})
+    with pytest.raises(StoreError, match=line):
+        study.add_trial(optuna.create_trial(state=TrialState.FAIL))
+    assert store.trials(study._study_id) == before
+    assert len(study.trials) == 25
+
+
+def test_optuna_samplers_go_on_in_a_copy_of_our_study(store: Store, storage: OptunaStorage) -> None:
+    our_study(store, 24)
+    copies = optuna.storages.InMemoryStorage()
+    optuna.copy_study(from_study_name="ours", from_storage=storage, to_storage=copies)
     for sampler in (optuna.samplers.TPESampler(seed=0), optuna.samplers.NSGAIISampler(seed=0)):
-        study = optuna.load_study(study_name="ours", storage=storage, sampler=sampler)
-        trial = study.ask(DISTRIBUTIONS)
-        assert trial.params.keys() == DISTRIBUTIONS.keys()
-        study.tell(trial, (0.5, 0.5))
-    assert storage.get_trial(trial._trial_id).state == TrialState.COMPLETE
+        study = optuna.load_study(study_name="ours", storage=copies, sampler=sampler)
+        assert study.ask(DISTRIBUTIONS).params.keys() == DISTRIBUTIONS.keys()
+
+
+def test_optuna_sees_a_dropped_trial_wait_again(store: Store, storage: OptunaStorage) -> None:
+    our_study(store, 6)
+    trial = optuna.load_study(study_name="ours", storage=storage).trials[4]
+    assert trial.state == TrialState.PRUNED
+    assert store.enqueue(1, Proposal(trial.params, {"n": 4}, "k4", user_attrs={"enqueued": True})) == 4
+    again = storage.get_trial(trial._trial_id)
+    assert again.state == TrialState.WAITING
+    assert again.user_attrs == {"arch": 4, "enqueued": True}
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
