@@ -64,7 +64,7 @@ def run(
     except ValueError as error:
         raise InvalidStudy(f"--timeout: {error}") from None
     architectures = _architectures(enqueue)
-    for number in opened.enqueue(*architectures) if architectures else ():
+    for number in opened.enqueue(*architectures, device=device) if architectures else ():
         typer.echo("already in the study" if number is None else f"enqueued as trial {number}")
     try:
         with watching() as watcher:

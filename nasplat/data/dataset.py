@@ -79,6 +79,11 @@ class Dataset:
         return tuple(self.train.inputs.shape[1:])
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """What a result on this data depends on, as JSON: the content, and how it was made and is augmented."""
+        return {"hash": self.hash, "task": self.task.metric, "made": dict(self.origin)}
+
+    @property
     def hash(self) -> str:
         """SHA-256 of the shapes, types and values of the three splits, in hexadecimal digits."""
         if not self._hash:

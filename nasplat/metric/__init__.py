@@ -2,7 +2,7 @@
 
 from nasplat.metric.candidate import Candidate, Workbench
 from nasplat.metric.measurement import Cost, Measurement, Metric
-from nasplat.metric.metrics import METRICS, make_metric, metric_names
+from nasplat.metric.metrics import METRICS, make_metric, metric_names, source_hash
 
 __all__ = [
     "METRICS",
@@ -13,4 +13,5 @@ __all__ = [
     "Workbench",
     "make_metric",
     "metric_names",
+    "source_hash",
 ]

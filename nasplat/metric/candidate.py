@@ -78,29 +78,41 @@ class Workbench:
 class Candidate:
     """One architecture on the bench; its network is built at most once, whatever is asked of it.
 
-    `report(step, value)` passes an intermediate value on, and may end the trial; `alive()` tells a long measurement's
-    other workers that this one is not dead. `unsaved` says that `network` was
-    trained and its weights are kept nowhere else yet.
+    `report(step, value)` passes an intermediate value on, and may end the trial; `alive()` tells other workers that a
+    long measurement goes on. `trained` says that `network` has been trained, `unsaved` that its weights are kept
+    nowhere else yet.
     """
 
     arch: Arch
     bench: Workbench
     report: Callable[[int, float], None] = field(default=lambda step, value: None)
     alive: Callable[[], None] = field(default=lambda: None)
+    trained: bool = False
     unsaved: bool = False
 
     @cached_property
     def network(self) -> nn.Module:
-        """An ordinary module: with inherited weights where there is a supernet, else with fresh ones."""
-        bench = self.bench
-        return bench.inherited(self.arch) if bench.inherits else bench.space.build(self.arch, bench.seed)
+        """An ordinary module on `device`: with inherited weights where there is a supernet, else with fresh ones."""
+        return self.bench.inherited(self.arch) if self.bench.inherits else self._fresh().to(self.device)
 
     @cached_property
     def untrained(self) -> nn.Module:
-        """An ordinary module with fresh weights, for scores of untrained networks; `network` if that is one."""
-        if self.bench.inherits or self.unsaved:
-            return self.bench.space.build(self.arch, self.bench.seed)
-        return self.network
+        """An ordinary module on the CPU with fresh weights, for scores of untrained networks; `network` if it is one."""
+        fresh = not (self.bench.inherits or self.trained) and self.device == "cpu"
+        return self.network if fresh else self._fresh()
+
+    @property
+    def device(self) -> str:
+        """Where `network` is."""
+        return self.bench.device
+
+    def restore(self, network: nn.Module) -> None:
+        """Take a network that was trained before as this candidate's."""
+        self.network = network.to(self.device)
+        self.trained = True
+
+    def _fresh(self) -> nn.Module:
+        return self.bench.space.build(self.arch, self.bench.seed)
 
     @property
     def data(self) -> Dataset | None:

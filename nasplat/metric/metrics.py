@@ -59,7 +59,7 @@ def _factory(name: str, bench: Workbench, base: Path | None) -> tuple[Factory, C
     elif name in METRICS:
         factory = partial(METRICS[name], bench)
     elif name.startswith("score:"):
-        factory = partial(score_metric, bench, name.removeprefix("score:"))
+        factory = partial(score_metric, bench, name.removeprefix("score:"), base)
     elif ":" in name:
         factory = partial(own_metric, bench, name, base)
     else:
@@ -162,7 +162,7 @@ def trained(bench: Workbench, **settings: Any) -> Metric:
         settings = Settings(bench.device, bench.seed, progress=lambda *_: candidate.alive())
         train_network(candidate.network, data, recipe, settings, on_epoch=candidate.report)
         candidate.network.eval()
-        candidate.unsaved = True
+        candidate.trained = candidate.unsaved = True
         return evaluate(candidate.network, data.validation, data.task, device=bench.device)
 
     origin = {"protocol": "trained alone", "recipe": asdict(recipe), "seed": bench.seed}
@@ -172,16 +172,16 @@ def trained(bench: Workbench, **settings: Any) -> Metric:
     )
 
 
-def score_metric(bench: Workbench, name: str, batch: int = 32) -> Metric:
+def score_metric(bench: Workbench, name: str, base: Path | None, batch: int = 32) -> Metric:
     """A zero-cost score of the untrained network on a batch of training inputs."""
     data = bench.need_data(f"score:{name}")
     inputs, targets = data.train.inputs[:batch], data.train.targets[:batch]
-    plug_in = load("predictors", name)
+    plug_in = load("predictors", name, base=base)
     if not isinstance(plug_in, Score):
         raise InvalidStudy(f"{name!r} is no score; {expected_one_of(name, metric_names())}")
 
     def measure(candidate: Candidate) -> Measurement:
-        result = score(candidate.untrained, inputs, targets, [name], seed=bench.seed)[name]
+        (result,) = score(candidate.untrained, inputs, targets, [plug_in], seed=bench.seed).values()
         return Measurement(
             result.value,
             result.seconds,
@@ -194,7 +194,8 @@ def score_metric(bench: Workbench, name: str, batch: int = 32) -> Metric:
         "protocol": "zero-cost score",
         "batch": batch,
         "seed": bench.seed,
-        "data": data.hash,
+        "source": source_hash(plug_in.function),
+        "data": data.identity,
         **versions(),
     }
     return Metric(f"score:{name}", "1", plug_in.direction, Cost.SCORE, origin, measure)
@@ -203,7 +204,8 @@ def score_metric(bench: Workbench, name: str, batch: int = 32) -> Metric:
 def own_metric(bench: Workbench, name: str, base: Path | None, unit: str = "1") -> Metric:
     """A function of the user's, `function(candidate) -> float`, from `module:function` or `file.py:function`.
 
-    The candidate gives `arch`, `network` (built on demand), `data`, `report(step, value)` and `alive()`.
+    The candidate gives `arch`, `network` (built on demand, on `device`), `data` (on the CPU), `report(step, value)`
+    and `alive()`. Where the study also trains networks alone, `network` is the trained one.
     """
     function = load_object(name, base)
     if not callable(function):
@@ -211,10 +213,12 @@ def own_metric(bench: Workbench, name: str, base: Path | None, unit: str = "1") 
     origin = {
         "protocol": "function",
         "function": name,
-        "source": _source(function),
+        "source": source_hash(function),
         "seed": bench.seed,
         "supernet": bench.supernet_hash,
-        "data": None if bench.data is None else bench.data.hash,
+        "calibration": bench.calibration_batches,
+        "device": torch.device(bench.device).type,
+        "data": None if bench.data is None else bench.data.identity,
         **versions(),
     }
     return Metric(name, unit, None, Cost.UNKNOWN, origin, _timed(function))
@@ -233,10 +237,10 @@ def _counting() -> dict[str, Any]:
 
 def _validation(bench: Workbench, data: Dataset) -> dict[str, Any]:
     device = torch.device(bench.device).type  # GPUs train and round otherwise than CPUs
-    return {"split": "validation", "data": data.hash, "device": device, **versions()}
+    return {"split": "validation", "data": data.identity, "device": device, **versions()}
 
 
-def _source(function: Callable[..., Any]) -> str | None:
+def source_hash(function: Callable[..., Any]) -> str | None:
     """The hash of the file that a function was written in: an edited function is another one."""
     path = Path(getattr(getattr(function, "__code__", None), "co_filename", ""))
     return file_hash(path) if path.is_file() else None

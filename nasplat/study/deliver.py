@@ -9,15 +9,15 @@ from typing import Any
 from torch import nn
 
 from nasplat.data import evaluate
-from nasplat.errors import InvalidStudy
+from nasplat.errors import InvalidStudy, StoreError
 from nasplat.export import Bundle, export_network
+from nasplat.metric import make_metric
 from nasplat.space import Arch
 from nasplat.store import EvaluationRecord
 from nasplat.study.folder import StudyFolder
-from nasplat.study.run import Silence
 from nasplat.study.session import Session, open_session
 from nasplat.study.trial import Trial
-from nasplat.study.weights import Shelf, ready_supernet
+from nasplat.study.weights import Shelf, load_supernet
 
 
 def export_trial(
@@ -54,23 +54,35 @@ def export_trial(
 
 def _network(session: Session, trial: Trial, arch: Arch) -> nn.Module:
     """The network of an architecture with the weights that the study gave it, in evaluation mode on the CPU."""
-    study = session.study
+    study, bench = session.study, session.bench
     shelf = Shelf(study.store, study.record.id, study.folder, study.name)
     if session.recipe is not None and study.page.supernet is not None:
-        ready_supernet(session.bench, shelf, study.page.supernet.method, session.recipe, Silence())
-        return session.bench.inherited(arch)
-    return shelf.trained(session.bench.space, arch, _training(session, trial))
+        load_supernet(bench, shelf, study.page.supernet.method, session.recipe)
+        return bench.inherited(arch)
+    network = shelf.trained(bench.space, arch, _training(session, trial))
+    if network is None:
+        raise StoreError(
+            f"the weights of trial {trial.number} are gone from {shelf.path('')}; "
+            f"copy them back, or run the study under another name to train it again"
+        )
+    return network
 
 
 def _training(session: Session, trial: Trial) -> Mapping[str, Any]:
-    """The origin of the metric that the trial's network was trained for."""
-    metric = session.bench.need_data("export").task.metric
-    found = [e.origin for e in trial.evaluations if e.metric == metric]
-    if not found:
+    """The origin of the metric that the trial's network was trained for, as the page asks for it."""
+    page, bench = session.study.page, session.bench
+    metric = bench.need_data("export").task.metric
+    asked = [o.arguments for o in page.objective if o.metric == metric]
+    asked += [c.arguments for c in page.constraint if c.metric == metric]
+    if not asked:
         raise InvalidStudy(
             f"study {session.study.name!r} trains no networks, so there are no weights to export; "
             f"make {metric!r} an objective, or add a [supernet] table"
         )
+    recipe = make_metric(metric, asked[0], bench).origin["recipe"]
+    found = [e.origin for e in trial.evaluations if e.metric == metric and e.origin.get("recipe") == recipe]
+    if not found:
+        raise InvalidStudy(f"trial {trial.number} was not trained as the page says now; choose another trial")
     return found[-1]
 
 

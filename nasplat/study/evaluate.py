@@ -13,8 +13,9 @@ from nasplat.errors import InvalidStudy, MissingExtra, StoreError
 from nasplat.metric import Candidate, Measurement, Metric
 from nasplat.store import EvaluationRecord, Outcome
 from nasplat.study.plan import Plan
+from nasplat.study.worker import LeaseLost
 
-_NOT_THE_TRIALS_FAULT = (InvalidStudy, ArgumentError, StoreError, MissingExtra)
+_NOT_THE_TRIALS_FAULT = (InvalidStudy, ArgumentError, StoreError, MissingExtra, LeaseLost)
 
 
 class Pruned(Exception):
@@ -44,7 +45,8 @@ class _Findings:
 def evaluate(candidate: Candidate, plan: Plan, memory: Memory, objection: Objection) -> Outcome:
     """Measure a candidate; whatever goes wrong inside is the trial's failure, with its traceback as the reason.
 
-    Only mistakes that every trial would share (a study that makes no sense, a missing package) are raised.
+    Only mistakes that every trial would share (a study that makes no sense, a missing package) are raised, and
+    LeaseLost.
     """
     found = _Findings()
     try:

@@ -124,6 +124,16 @@ class StudyFile(_Table):
     constraint: list[Constraint] = []
     filter: Filter | None = None
 
+    @property
+    def metrics(self) -> set[str]:
+        """The names of all metrics that the page asks for."""
+        scores = self.filter.scores if self.filter else ()
+        return {
+            *(o.metric for o in self.objective),
+            *(c.metric for c in self.constraint),
+            *(f"score:{s}" for s in scores),
+        }
+
     @model_validator(mode="after")
     def _fits_together(self) -> StudyFile:
         metrics = [o.metric for o in self.objective]

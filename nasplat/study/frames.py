@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,8 @@ from nasplat.store import EvaluationRecord, Store, StudyRecord, TrialRecord
 from nasplat.study.evidence import evidence
 
 
-def trial_frame(store: Store, study: StudyRecord) -> pd.DataFrame:
-    """One row a trial, by number.
+def trial_frame(store: Store, study: StudyRecord, asked: Collection[str]) -> pd.DataFrame:
+    """One row a trial, by number; `asked` names the study's metrics.
 
     Columns: number, state, one per objective, `<metric>_iqr` where a metric is measured repeatedly, one per further
     metric that was asked, `noisy`, `device`, `feasible`, `on_front`, `knee`, `seconds` (of all its measurements),
@@ -21,7 +21,10 @@ def trial_frame(store: Store, study: StudyRecord) -> pd.DataFrame:
     """
     trials = store.trials(study.id)
     evaluations = _by_architecture(store, study)
-    rows = [_row(trial, study.objectives, evaluations.get(trial.arch_key or "", ())) for trial in trials]
+    rows = []
+    for trial in trials:
+        values = dict(zip(study.objectives, trial.values, strict=True)) if trial.values else {}
+        rows.append(_row(trial, values, evidence(evaluations.get(trial.arch_key or "", ()), asked, values)))
     frame = pd.DataFrame(rows, columns=_columns(study.objectives, rows))
     return _with_front(frame, study)
 
@@ -40,7 +43,7 @@ def _by_architecture(store: Store, study: StudyRecord) -> dict[str, list[Evaluat
 
 
 def _row(
-    trial: TrialRecord, objectives: Sequence[str], evaluations: Sequence[EvaluationRecord]
+    trial: TrialRecord, values: Mapping[str, float], evaluations: Sequence[EvaluationRecord]
 ) -> dict[str, object]:
     row: dict[str, object] = {
         "number": trial.number,
@@ -51,10 +54,9 @@ def _row(
         "noisy": False,
         "seconds": 0.0,
     }
-    values = dict(zip(objectives, trial.values, strict=True)) if trial.values else {}
-    for evaluation in evidence(evaluations, values):
+    for evaluation in evaluations:
         row |= _measured(evaluation, row)
-    return row | values
+    return row | dict(values)
 
 
 def _measured(evaluation: EvaluationRecord, row: Mapping[str, object]) -> dict[str, object]:

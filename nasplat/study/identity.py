@@ -17,7 +17,7 @@ def refuse_changes(study: str, known: Mapping[str, Any], now: Mapping[str, Any])
         place, before, after = difference
         raise StoreError(
             f"study {study!r} was made with {place} = {before}, now it is {after}; "
-            f"give the study another name, or undo the change"
+            f"undo the change, or give the study another name (what still holds is not measured again)"
         )
 
 

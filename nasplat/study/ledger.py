@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nasplat.files import json_hash
-from nasplat.metric import Candidate, Metric
+from nasplat.metric import Candidate, Cost, Metric
 from nasplat.store import EvaluationRecord, Store
 from nasplat.study.weights import Shelf
 
@@ -22,10 +22,17 @@ class Ledger:
     shelf: Shelf
 
     def recall(self, metric: Metric, candidate: Candidate) -> EvaluationRecord | None:
-        """The current value of the metric, unless it is noisy or failed and so worth another try."""
+        """The current value of the metric, unless it is noisy or failed and so worth another try.
+
+        What training gave comes with the trained network, for the metrics that follow; without it, it is no use.
+        """
         origin = json_hash(dict(metric.origin))
         known = self.store.current(self.space_hash, candidate.arch.key, metric.name, origin)
-        return None if known is None or known.noisy or known.status != "ok" else known
+        if known is None or known.noisy or known.status != "ok":
+            return None
+        if metric.cost is Cost.TRAINED and not self.shelf.restore_trained(candidate, known.origin):
+            return None
+        return known
 
     def keep(self, record: EvaluationRecord, candidate: Candidate) -> bool:
         """Store a costly result at once; the weights come before the row that speaks of them. Whether it was."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nasplat.errors import InvalidStudy
-from nasplat.metric import Metric, Workbench, make_metric
+from nasplat.metric import Cost, Metric, Workbench, make_metric
 from nasplat.study.file import Constraint, StudyFile
 
 
@@ -130,8 +131,12 @@ def make_plan(page: StudyFile, bench: Workbench, base: Path) -> Plan:
     made: dict[str, Metric] = {}
 
     def metric(name: str, arguments: Mapping[str, object]) -> Metric:
-        if name not in made or arguments:
+        if name not in made:
             made[name] = make_metric(name, arguments, bench, base)
+        elif arguments and make_metric(name, arguments, bench, base).origin != made[name].origin:
+            raise InvalidStudy(
+                f"metric {name!r} is asked for with two sets of arguments; a study has one of each"
+            )
         return made[name]
 
     objectives = tuple(metric(o.metric, o.arguments) for o in page.objective)
@@ -140,7 +145,25 @@ def make_plan(page: StudyFile, bench: Workbench, base: Path) -> Plan:
         if direction is None:
             raise InvalidStudy(f"objective {objective.metric!r} needs a direction: 'maximize' or 'minimize'")
     bounds = tuple(_bound(c, metric) for c in page.constraint)
-    return Plan(objectives, tuple(d for d in given if d), bounds, _filter(page, metric))
+    told = partial(_told_of_training, recipe=_recipe_of(made.values()))
+    return Plan(
+        tuple(map(told, objectives)),
+        tuple(d for d in given if d),
+        tuple(replace(bound, metric=told(bound.metric)) for bound in bounds),
+        _filter(page, metric),
+    )
+
+
+def _recipe_of(metrics: Iterable[Metric]) -> object:
+    """How networks are trained alone, if they are."""
+    return next((m.origin["recipe"] for m in metrics if m.cost is Cost.TRAINED), None)
+
+
+def _told_of_training(metric: Metric, recipe: object) -> Metric:
+    """A function of the user's comes last and sees the network that was trained, so the recipe is of its origin."""
+    if metric.cost is not Cost.UNKNOWN:
+        return metric
+    return replace(metric, origin={**metric.origin, "training": recipe})
 
 
 def _bound(constraint: Constraint, metric: Callable[[str, Mapping[str, object]], Metric]) -> Bound:

@@ -18,7 +18,7 @@ from nasplat.store import Outcome
 from nasplat.study.evaluate import Memory, Objection, Pruned, evaluate
 from nasplat.study.feasible import why_dropped
 from nasplat.study.plan import SCORES, Plan
-from nasplat.study.worker import Job, Worker
+from nasplat.study.worker import Job, LeaseLost, Worker
 
 MOST_DROPPED_IN_A_ROW = 1000
 """After so many architectures that break a bound or fail the filter, the study gives up and says so."""
@@ -104,9 +104,12 @@ class Loop:
                 ended = f"the space is exhausted: {error}{fruitless}"
                 break
             if job is None:
+                if self.worker.store.reap(self.worker.study_id):  # another worker has died meanwhile
+                    continue
                 ended = self._nothing_to_ask(limits)
                 break
             self._work(job, limits)
+        self.worker.refresh()
         return RunSummary(
             ended, self.new, {s: n for s, n in self.worker.counts.items() if n}, monotonic() - start
         )
@@ -141,11 +144,17 @@ class Loop:
         )
         try:
             outcome = evaluate(candidate, self.plan, self.memory, self._objection(job))
+        except LeaseLost:
+            outcome = None
         except BaseException:
             self.worker.release(job)
             raise
-        if self.worker.tell(job, outcome):
+        if outcome is not None and self.worker.tell(job, outcome):
             self._count(job, outcome, limits)
+        else:
+            self.watcher.say(
+                f"trial {job.number} took too long without a sign of life; another worker has it now"
+            )
 
     def _objection(self, job: Job) -> Objection:
         """The plan's objection in the light of earlier scores; none against what must be evaluated."""

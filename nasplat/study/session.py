@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from nasplat.arguments import accepts, check_arguments
@@ -11,7 +12,7 @@ from nasplat.data import Dataset, load_data
 from nasplat.elastic import ElasticSpace
 from nasplat.errors import InvalidStudy, expected_one_of
 from nasplat.measure import pick_device
-from nasplat.metric import Workbench
+from nasplat.metric import Workbench, source_hash
 from nasplat.plugins import load
 from nasplat.search import Mirror, make_pruner, make_sampler
 from nasplat.space import Space
@@ -31,15 +32,26 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 
-@dataclass(slots=True)
+@dataclass
 class Session:
     """A study whose page has been turned into objects. `space_arguments` make the space again without the data."""
 
     study: StudyFolder
     bench: Workbench
-    plan: Plan
     recipe: Method | None
     space_arguments: Mapping[str, Any]
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The metrics, bounds and filter; raises in one line for what does not fit."""
+        return make_plan(self.study.page, self.bench, self.study.folder)
+
+    def load_supernet(self, shelf: Shelf, watcher: Watcher) -> None:
+        """Put the trained supernet on the bench, if the study has one; it becomes part of the metrics' origins."""
+        table = self.study.page.supernet
+        if self.recipe is not None and table is not None:
+            ready_supernet(self.bench, shelf, table.method, self.recipe, watcher)
+            del self.plan
 
     def record(self) -> StudyRecord:
         """The study as the store keeps it."""
@@ -76,7 +88,7 @@ class Session:
 
 
 def open_session(study: StudyFolder, device: str | None = None) -> Session:
-    """Turn the page into objects; raises in one line for whatever does not fit."""
+    """Turn the page into objects; raises in one line for whatever does not fit. The plan is made when it is needed."""
     page = study.page
     data = None if page.data is None else load_data(page.data.name, base=study.folder, **page.data.arguments)
     arguments = space_arguments(study, data)
@@ -93,7 +105,7 @@ def open_session(study: StudyFolder, device: str | None = None) -> Session:
             raise InvalidStudy(
                 f"space {bench.space.name!r} is not elastic: it has no supernet; remove [supernet]"
             )
-    return Session(study, bench, make_plan(page, bench, study.folder), recipe, arguments)
+    return Session(study, bench, recipe, arguments)
 
 
 def space_arguments(study: StudyFolder, data: Dataset | None) -> dict[str, Any]:
@@ -112,6 +124,8 @@ def make_space(study: StudyFolder, arguments: Mapping[str, Any]) -> Space:
     space = factory(**check_arguments(factory, arguments, f"[space] {name}"))
     if not isinstance(space, Space):
         raise InvalidStudy(f"[space] {name} made a {type(space).__name__}, not a Space")
+    if ":" in name:  # a user's own: with another builder the same choices are other networks
+        space.constants["source"] = source_hash(factory)
     return space
 
 
@@ -131,11 +145,9 @@ def run_study(
     store = Store.open(page.store, base=study.folder)
     study_id = _join(store, session)
     shelf = Shelf(store, study_id, study.folder, study.name)
-    if session.recipe is not None and study.page.supernet is not None:
-        ready_supernet(session.bench, shelf, study.page.supernet.method, session.recipe, watcher)
-        session.plan = make_plan(
-            study.page, session.bench, study.folder
-        )  # now with the weights' hash as origin
+    for machine in _machines(session).values():
+        store.machine(machine)
+    session.load_supernet(shelf, watcher)
     worker = Worker(store, study_id, session.bench.space, mirror)
     ledger = Ledger(store, session.bench.space.hash, shelf)
     loop = Loop(worker, session.plan, session.bench, ledger, watcher)
@@ -150,9 +162,11 @@ def _limits(page: StudyTable, trials: int | None, timeout: float | None) -> Limi
     return Limits(page.trials if trials is None else trials, seconds, page.target)
 
 
-def enqueue(study: StudyFolder, architectures: Sequence[Mapping[str, Any]]) -> list[int | None]:
+def enqueue(
+    study: StudyFolder, architectures: Sequence[Mapping[str, Any]], device: str | None = None
+) -> list[int | None]:
     """Put architectures into the study's queue; see `Study.enqueue`."""
-    session = open_session(study)
+    session = open_session(study, device)
     space = session.bench.space
     archs = [space.arch(values) for values in architectures]
     session.mirror()  # nothing is written unless the whole page is right
@@ -184,12 +198,17 @@ def _join(store: Store, session: Session) -> int:
 def _identity(session: Session) -> dict[str, Any]:
     """What may not change while a study goes on, because its values would no longer compare."""
     page, bench = session.study.page, session.bench
-    machines = {m.name: m.origin["machine"]["name"] for m in session.plan.metrics if "machine" in m.origin}
     return {
-        "data": None if bench.data is None else {"name": bench.data.name, "hash": bench.data.hash},
+        "data": None if bench.data is None else bench.data.identity,
         "supernet": None if page.supernet is None else page.supernet.model_dump(),
         "objectives": [o.model_dump() for o in page.objective],
+        "constraints": [c.model_dump() for c in page.constraint],
         "seed": page.study.seed,
-        "machines": machines,
+        "machines": {name: machine["name"] for name, machine in _machines(session).items()},
         "space_arguments": dict(session.space_arguments),
     }
+
+
+def _machines(session: Session) -> dict[str, dict[str, Any]]:
+    """The machines that metrics are measured on, by metric."""
+    return {m.name: m.origin["machine"] for m in session.plan.metrics if "machine" in m.origin}

@@ -58,7 +58,7 @@ class Study(StudyFolder):
         """All trials as a table, a row each; the columns are described at `nasplat.study.frames.trial_frame`."""
         from nasplat.study.frames import trial_frame
 
-        return trial_frame(self.store, self.record)
+        return trial_frame(self.store, self.record, self.page.metrics)
 
     def front(self) -> pd.DataFrame:
         """The trials that no other one dominates, among those that keep all constraints."""
@@ -100,14 +100,15 @@ class Study(StudyFolder):
 
         return export_trial(self, self.select(which), Path(folder), formats, overwrite)
 
-    def enqueue(self, *architectures: Mapping[str, Any]) -> list[int | None]:
+    def enqueue(self, *architectures: Mapping[str, Any], device: str | None = None) -> list[int | None]:
         """Ask for architectures that must be evaluated, whatever bounds and filter say.
 
-        Their trial numbers; None for what the study has already. One that is not in the space enqueues none.
+        Their trial numbers; None for what the study has already. One that a bound or the filter had dropped is taken up
+        again under its number. One that is not in the space enqueues none.
         """
         from nasplat.study.session import enqueue
 
-        return enqueue(self, architectures)
+        return enqueue(self, architectures, device)
 
     def profile(self, samples: int = 100, device: str | None = None) -> Mapping[str, Any]:
         """What to expect before anything runs: sizes and latency over the space, constraints, time."""

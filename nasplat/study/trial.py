@@ -57,7 +57,7 @@ class Trial:
         if space is None or self.key is None:
             return []
         found = self._study.store.evaluations(space.hash, [self.key], superseded=True)
-        return evidence(found, self.values)
+        return evidence(found, self._study.page.metrics, self.values)
 
     def to_json(self) -> dict[str, Any]:
         """The trial as plain data."""

@@ -20,7 +20,7 @@ from nasplat.metric import Candidate, Workbench
 from nasplat.space import Arch, Space
 from nasplat.store import ArtefactRecord, Store, worker_name
 from nasplat.study.run import Watcher
-from nasplat.study.worker import LEASE_SECONDS
+from nasplat.study.worker import LEASE_SECONDS, LeaseLost
 from nasplat.supernet import Method, Settings, load_weights, save_weights, train
 
 SUPERNET = "supernet"
@@ -55,13 +55,23 @@ class Shelf:
             raise StoreError(f"{path} is not the file that was stored; delete it, and it is made again")
         return path, row
 
-    def keep(self, kind: str, name: str, module: nn.Module, origin: Mapping[str, Any]) -> str:
-        """Write the weights of a module and the row that speaks of them; their content hash."""
+    def keep(self, kind: str, name: str, module: nn.Module, origin: Mapping[str, Any]) -> None:
+        """Write the weights of a module, then the row that speaks of them.
+
+        Raises StoreError for weights that were lost and came out otherwise when they were trained again.
+        """
         path = self.path(name)
+        known = self.store.artefact(self.study_id, kind, json_hash(dict(origin)))
         content = save_weights(module, path)
-        relative = str(path.relative_to(self.folder))
-        self.store.put_artefact(self.study_id, kind, relative, content, dict(origin))
-        return content
+        if known is not None and known.content_hash != content:
+            path.unlink()
+            raise StoreError(
+                f"the {kind} of study {self.study!r} was lost, and training it again gave other weights (another "
+                f"device or version), which do not compare with its trials: give the study another name"
+            )
+        self.store.put_artefact(
+            self.study_id, kind, str(path.relative_to(self.folder)), content, dict(origin)
+        )
 
     def keep_trained(self, candidate: Candidate, training: Mapping[str, Any]) -> None:
         """Keep the weights of a candidate that was trained alone; `training` is the origin of its metric."""
@@ -69,16 +79,21 @@ class Shelf:
         space = candidate.bench.space.hash
         self.keep("network", name, candidate.network, _network_origin(space, candidate.arch, training))
 
-    def trained(self, space: Space, arch: Arch, training: Mapping[str, Any]) -> nn.Module:
-        """The network with the weights that a training left; StoreError where none were kept."""
-        module = space.build(arch)
+    def trained(self, space: Space, arch: Arch, training: Mapping[str, Any]) -> nn.Module | None:
+        """The network with the weights that a training left, in evaluation mode; None where its file is gone."""
         found = self.find("network", _network_origin(space.hash, arch, training))
         if found is None:
-            raise StoreError(
-                f"no weights are kept for architecture {arch.key}; only trained networks can be exported"
-            )
+            return None
+        module = space.build(arch)
         load_weights(module, found[0])
         return module.eval()
+
+    def restore_trained(self, candidate: Candidate, training: Mapping[str, Any]) -> bool:
+        """Give a candidate the network that a training left; whether there is one."""
+        network = self.trained(candidate.bench.space, candidate.arch, training)
+        if network is not None:
+            candidate.restore(network)
+        return network is not None
 
 
 def _network_origin(space_hash: str, arch: Arch, training: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,7 +106,7 @@ def supernet_origin(bench: Workbench, method: str, recipe: Method) -> dict[str, 
         "method": method,
         "recipe": asdict(recipe),
         "space": bench.space.hash,
-        "data": bench.need_data("accuracy").hash,
+        "data": bench.need_data("accuracy").identity,
         "seed": bench.seed,
     }
 
@@ -101,10 +116,12 @@ def ready_supernet(bench: Workbench, shelf: Shelf, method: str, recipe: Method, 
     origin = supernet_origin(bench, method, recipe)
     worker = worker_name()
     waiting = False
-    while (found := shelf.find(SUPERNET, origin)) is None:
+    while shelf.find(SUPERNET, origin) is None:
         if shelf.store.claim(shelf.study_id, SUPERNET, worker, LEASE_SECONDS):
             try:
                 _train(bench, shelf, origin, recipe, worker, watcher)
+            except LeaseLost:
+                watcher.say("another worker has taken over the training of the supernet")
             finally:
                 shelf.store.unclaim(shelf.study_id, SUPERNET, worker)
         else:
@@ -112,6 +129,16 @@ def ready_supernet(bench: Workbench, shelf: Shelf, method: str, recipe: Method, 
                 watcher.say("another worker trains the supernet; waiting for it")
             waiting = True
             sleep(_POLL_SECONDS)
+    load_supernet(bench, shelf, method, recipe)
+
+
+def load_supernet(bench: Workbench, shelf: Shelf, method: str, recipe: Method) -> None:
+    """Put the trained supernet on the bench from its file; StoreError where that is gone."""
+    found = shelf.find(SUPERNET, supernet_origin(bench, method, recipe))
+    if found is None:
+        raise StoreError(
+            f"the weights of the supernet are gone from {shelf.path('')}; copy them back, or run the study again"
+        )
     bench.supernet = bench.make_supernet()
     load_weights(bench.supernet, found[0])
     bench.supernet.to(bench.device).eval()
@@ -127,7 +154,8 @@ def _train(
     checkpoint = shelf.path(f"{name}.checkpoint")
 
     def progress(done: int, total: int, figures: Mapping[str, float]) -> None:
-        shelf.store.renew_claim(shelf.study_id, SUPERNET, worker, LEASE_SECONDS)
+        if not shelf.store.renew_claim(shelf.study_id, SUPERNET, worker, LEASE_SECONDS):
+            raise LeaseLost
         watcher.training(done, total, figures)
 
     net = bench.make_supernet()

@@ -15,6 +15,11 @@ from nasplat.store import Outcome, Proposal, Store, Ticket, TrialRecord, Turn, w
 LEASE_SECONDS = 300.0
 """A worker that shows no sign of life for this long loses its trial to another; any progress is a sign."""
 
+
+class LeaseLost(Exception):
+    """This worker showed no sign of life for too long, and another one has its work by now."""
+
+
 COUNTED = ("complete", "pruned", "failed")
 """The states that count as trials; a dropped architecture cost little and does not."""
 
@@ -92,9 +97,10 @@ class Worker:
         return self.store.tell(self.study_id, job.ticket, outcome)
 
     def alive(self, job: Job) -> None:
-        """Renew the lease of a trial, at most every tenth of its length."""
+        """Renew the lease of a trial, at most every tenth of its length. Raises LeaseLost when another has it."""
         if monotonic() - self._renewed > LEASE_SECONDS / 10:
-            self.store.renew(self.study_id, job.ticket, LEASE_SECONDS)
+            if not self.store.renew(self.study_id, job.ticket, LEASE_SECONDS):
+                raise LeaseLost
             self._renewed = monotonic()
 
     def release(self, job: Job) -> None:

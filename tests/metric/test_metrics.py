@@ -100,11 +100,12 @@ def test_score_is_of_the_untrained_network_even_after_a_training(bench: Workbenc
         ("params", {}, {"protocol", "torch", "nasplat"}),
         ("latency", {}, {"protocol", "machine", "batch", "dtype", "threads", "channels_last", "input_shape"}),
         ("accuracy", {}, {"protocol", "recipe", "seed", "split", "data", "device", "torch", "nasplat"}),
-        ("score:synflow", {}, {"protocol", "batch", "seed", "data", "torch", "nasplat"}),
+        ("score:synflow", {}, {"protocol", "batch", "seed", "source", "data", "torch", "nasplat"}),
         (
             "math:fsum",
             {},
-            {"protocol", "function", "source", "seed", "supernet", "data", "torch", "nasplat"},
+            {"protocol", "function", "source", "seed", "supernet", "calibration", "device", "data"}
+            | {"torch", "nasplat"},
         ),
     ],
 )

@@ -243,7 +243,7 @@ def test_kept_weights_that_changed_since_are_not_exported(write_study: WriteStud
     with pytest.raises(NasplatError, match="is not the file that was stored"):
         open_study(study.path).export(0, tmp_path / "out")
     weights.unlink()
-    with pytest.raises(NasplatError, match="no weights are kept"):
+    with pytest.raises(NasplatError, match="weights of trial 0 are gone"):
         study.export(0, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -261,7 +261,7 @@ def test_network_of_a_study_is_not_taken_from_a_neighbour_that_trained_it_otherw
     assert longer[0].key == study[0].key
     (weights,) = (study.folder / "artefacts" / "longer").glob("network-*.safetensors")
     weights.unlink()
-    with pytest.raises(NasplatError, match="no weights are kept"):
+    with pytest.raises(NasplatError, match="weights of trial 0 are gone"):
         longer.export(0, tmp_path / "out")
 
 

@@ -46,11 +46,29 @@ def test_name_of_a_study_that_asks_another_question_is_refused_with_a_way_on(
     assert len(changed.frame) == 2
 
 
-def test_sampler_pruner_bounds_and_number_of_trials_may_change(write_study: WriteStudy) -> None:
+def test_sampler_pruner_and_number_of_trials_may_change(write_study: WriteStudy) -> None:
     write_study().run(3)
-    rest = '[pruner]\nname = "median"\n[[constraint]]\nmetric = "toy.py:cost"\nmax = 40'
+    rest = '[pruner]\nname = "median"'
     study = write_study(rest, sampler='name = "tpe"', study="trials = 6\ntimeout = '1h'")
     assert study.run().new == 3
+
+
+def test_bounds_may_not_change_since_trials_were_judged_by_them(write_study: WriteStudy) -> None:
+    bound = '[[constraint]]\nmetric = "toy.py:cost"\nmax = {}'
+    write_study(bound.format(40)).run(3)
+    with pytest.raises(
+        NasplatError, match=r"constraints\[0\].max = 40.0, now it is 30.0; undo the change, or give"
+    ):
+        write_study(bound.format(30)).run(6)
+
+
+def test_edited_space_is_another_space(write_study: WriteStudy) -> None:
+    study = write_study()
+    study.run(2)
+    toy = study.folder / "toy.py"
+    toy.write_text(toy.read_text() + "\n# another builder\n")
+    with pytest.raises(NasplatError, match="exists with space"):
+        study.run(4)
 
 
 def test_studies_of_two_names_share_a_store_and_its_evaluations(write_study: WriteStudy) -> None:
