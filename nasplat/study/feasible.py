@@ -18,9 +18,12 @@ SAMPLED = 6
 
 
 def check_bounds(plan: Plan, bench: Workbench) -> None:
-    """Raise InvalidStudy for a bound on a size that even the smallest and the largest architecture break."""
+    """Raise InvalidStudy for a bound on a size that even the smallest and the largest architecture break.
+
+    Only in a space of ordered choices: where one has no order, nobody knows which architectures are the extremes.
+    """
     bounds = [bound for bound in plan.bounds if bound.metric.cost is Cost.COUNT]
-    if not bounds:
+    if not bounds or not all(choice.ordered for choice in bench.space.choices):
         return
     space, rng = bench.space, np.random.default_rng(bench.seed)
     archs = [space.smallest(), space.largest(), *(space.sample(rng) for _ in range(SAMPLED))]

@@ -170,7 +170,7 @@ def test_broken_bound_on_the_last_metric_is_a_complete_trial_that_is_not_on_the_
 
 
 def test_bound_that_no_size_can_keep_is_refused_before_anything_is_written(write_study: WriteStudy) -> None:
-    study = write_study('[[constraint]]\nmetric = "params"\nmax = 10')
+    study = write_study('[[constraint]]\nmetric = "params"\nmax = 10', space='name = "toy.py:ORDERED"')
     line = r"constraint params <= 10 cannot be met: .* have 674 to 1,794; change the bound or the space"
     with pytest.raises(NasplatError, match=line):
         study.run()

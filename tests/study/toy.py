@@ -27,6 +27,11 @@ def build(arch: Arch) -> nn.Module:
     return nn.Sequential(nn.Linear(4, 32 * (arch["a"] + 2)), nn.ReLU(), nn.Linear(32 * (arch["a"] + 2), 2))
 
 
+def ordered(*, values: int = 6) -> Space:
+    """The same networks; every choice has an order."""
+    return Space("ordered", space(values=values).choices[:2], build=build, input_shape=(4,))
+
+
 def fragile(*, values: int = 6) -> Space:
     """The same choices; every network with kind "round" fails to build."""
 
@@ -49,6 +54,7 @@ def narrow(*, values: int = 6) -> Space:
 
 
 SPACE = space
+ORDERED = ordered
 FRAGILE = fragile
 NARROW = narrow
 
