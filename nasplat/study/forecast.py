@@ -67,7 +67,8 @@ def _extrapolated(run: Callable[[Dataset, R], TrainingReport], data: Dataset, re
     few = replace(data, train=Split(data.train.inputs[:n], data.train.targets[:n]))
     short = replace(recipe, epochs=1)
     reports = [run(few, short) for _ in range(2)]
-    return reports[-1].seconds / reports[-1].steps * recipe.epochs * (len(data.train) // recipe.batch_size)
+    steps_per_epoch = max(1, len(data.train) // recipe.batch_size)  # a small split is one batch
+    return reports[-1].seconds / reports[-1].steps * recipe.epochs * steps_per_epoch
 
 
 def _spelled(seconds: float) -> str:

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from nasplat.measure import Repeats, count_macs, count_params, measure_latency
-from nasplat.metric import Workbench
+from nasplat.measure import count_macs, count_params
+from nasplat.metric import Candidate, Cost, Metric, Workbench, make_metric
 from nasplat.space import Arch
 from nasplat.study.folder import StudyFolder
 from nasplat.study.forecast import forecast
-from nasplat.study.plan import Bound
+from nasplat.study.plan import Bound, Plan
 from nasplat.study.session import Session, open_session
 
-LATENCY_SAMPLES = 10
-"""Architectures whose latency is measured; each takes about half a second."""
+LATENCY_SAMPLES = 3
+"""Random architectures whose latency is measured; each takes a second or two, or a few where the machine is busy."""
 
 
 def profile(study: StudyFolder, samples: int, device: str | None) -> Mapping[str, Any]:
     """Sizes over `samples` random architectures (with the smallest and the largest), latency of a few of them, the
     share that meets each constraint, and the time that the study will take on this machine.
 
-    Nothing is stored. Latencies are of untrained networks, which take as long as trained ones.
+    Nothing is stored. Latency is the study's own metric where it asks for one, else that of one input on the study's
+    device; networks are untrained, which take as long as trained ones.
     """
     session = open_session(study, device)
     bench, rng = session.bench, np.random.default_rng(study.page.study.seed)
@@ -32,7 +34,8 @@ def profile(study: StudyFolder, samples: int, device: str | None) -> Mapping[str
         bench.space.largest(),
         *(bench.space.sample(rng) for _ in range(samples)),
     ]
-    sizes, latencies = _sizes(bench, archs), _latencies(bench, archs[: LATENCY_SAMPLES + 2])
+    latency = _latency(session.plan, bench)
+    sizes, latencies = _sizes(bench, archs), _values(latency, bench, archs[: LATENCY_SAMPLES + 2])
     return {
         "space": {
             "name": bench.space.name,
@@ -41,7 +44,7 @@ def profile(study: StudyFolder, samples: int, device: str | None) -> Mapping[str
         },
         "smallest, median, largest": {
             **{name: _spread(values) for name, values in sizes.items()},
-            f"latency on {bench.device} (ms)": _spread(latencies),
+            _labelled(latency): _spread(latencies),
         },
         "constraints": _constraints(session, sizes | {"latency": latencies}),
         "time (estimate)": forecast(session, archs[2:5]),
@@ -57,14 +60,21 @@ def _sizes(bench: Workbench, archs: Sequence[Arch]) -> dict[str, list[float]]:
     }
 
 
-def _latencies(bench: Workbench, archs: Sequence[Arch]) -> list[float]:
-    quick = Repeats(budget_s=0.3)
-    return [
-        measure_latency(
-            bench.space.build(arch), bench.example(), device=bench.device, repeats=quick
-        ).median_ms
-        for arch in archs
-    ]
+def _latency(plan: Plan, bench: Workbench) -> Metric:
+    """The study's latency; one with default arguments where it has none."""
+    asked = (metric for metric in plan.metrics if metric.name == "latency")
+    return next(asked, None) or make_metric("latency", {}, bench)
+
+
+def _labelled(latency: Metric) -> str:
+    machine, batch = latency.origin["machine"]["name"], latency.origin["batch"]
+    return f"latency on {machine}, batch {batch} (ms)"
+
+
+def _values(metric: Metric, bench: Workbench, archs: Sequence[Arch]) -> list[float]:
+    fresh = replace(bench, inherits=False)
+    found = (metric.measure(Candidate(arch, fresh)).value for arch in archs)
+    return [value for value in found if value is not None]
 
 
 def _spread(values: Sequence[float]) -> list[float]:
@@ -77,7 +87,8 @@ def _constraints(session: Session, known: Mapping[str, Sequence[float]]) -> dict
     told = {}
     for bound in session.plan.bounds:
         values = known.get(bound.metric.name)
-        told[str(bound)] = "is known only after training" if values is None else _share(bound, values)
+        when = "after training" if bound.metric.cost in (Cost.INHERITED, Cost.TRAINED) else "in a run"
+        told[str(bound)] = f"is known only {when}" if values is None else _share(bound, values)
     return told or {"none": "every architecture may be reported"}
 
 

@@ -58,3 +58,26 @@ def test_nothing_is_stored_by_a_profile(write_study: WriteStudy) -> None:
     study.profile(samples=2)
     assert not (study.folder / "study.db").exists()
     assert study.profile(samples=2)["constraints"] == {"none": "every architecture may be reported"}
+
+
+def test_bound_on_a_function_or_a_score_is_known_only_in_a_run(write_study: WriteStudy) -> None:
+    rest = '[data]\nname = "toy.py:parity"\n[[constraint]]\nmetric = "toy.py:gain"\nmin = 1\n'
+    rest += '[[constraint]]\nmetric = "score:nwot"\nmin = 1\n'
+    told = write_study(rest).profile(samples=2)["constraints"]
+    assert set(told.values()) == {"is known only in a run"}
+
+
+def test_latency_is_that_of_the_studys_own_metric_and_its_row_says_so(write_study: WriteStudy) -> None:
+    study = write_study(objective='metric = "latency"\nbatch = 3')
+    (metric,) = open_session(study).plan.objectives
+    told = study.profile(samples=1)["smallest, median, largest"]
+    assert f"latency on {metric.origin['machine']['name']}, batch 3 (ms)" in told
+    assert any(
+        label.endswith("batch 1 (ms)") for label in write_study().profile(1)["smallest, median, largest"]
+    )
+
+
+def test_forecast_of_a_split_smaller_than_a_batch_counts_one_step_an_epoch(write_study: WriteStudy) -> None:
+    rest = '[data]\nname = "toy.py:parity"\nn = 8\n'
+    study = write_study(rest, objective='metric = "accuracy"\nepochs = 3\nbatch_size = 64')
+    assert not study.profile(samples=3)["time (estimate)"]["one trial"].startswith("0 ")
