@@ -92,10 +92,10 @@ def test_every_room_imports_strictly_lower_rows_only() -> None:
 
 
 def test_the_readme_draws_the_same_rows() -> None:
+    blocks = re.findall(r"```text\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (drawing,) = (block for block in blocks if re.search(r"^7  cli", block, re.MULTILINE))
     drawn: dict[int, set[str]] = {}
-    for row, room in re.findall(
-        r"^(\d)?\s+(\w+) {2,}\w", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
-    ):
+    for row, room in re.findall(r"^(\d)?\s+(\w+) {2,}\w", drawing, re.MULTILINE):
         drawn.setdefault(int(row) if row else min(drawn), set()).add(room)
     assert drawn == ROWS
 
@@ -198,7 +198,7 @@ def test_no_public_name_is_a_room() -> None:
 @pytest.mark.parametrize("folder", ["nasplat", *BESIDE])
 def test_no_file_is_longer_than_a_small_room(folder: str) -> None:
     lengths = {p: len(p.read_text(encoding="utf-8").splitlines()) for p in sources(folder)}
-    assert [p for p, length in lengths.items() if length > 320 and MIGRATIONS not in p.parents] == []
+    assert [p for p, length in lengths.items() if length > 300 and MIGRATIONS not in p.parents] == []
 
 
 @pytest.mark.parametrize("folder", ["nasplat", *BESIDE])
@@ -208,7 +208,7 @@ def test_no_function_is_longer_than_a_page(folder: str) -> None:
         for path in sources(folder)
         if MIGRATIONS not in path.parents
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.FunctionDef) and body_lines(node) > 45
+        if isinstance(node, ast.FunctionDef) and body_lines(node) > 40
     ]
     assert long == []
 

@@ -149,7 +149,9 @@ def test_noisy_value_is_measured_again_and_superseded_and_a_good_one_is_not(
     noisy = EvaluationRecord(
         "latency", 99.0, "ms", {**known.origin, "batch": 7}, spread=50.0, n=10, noisy=True
     )
-    store.record(space.hash, trial.arch, trial.key or "", noisy)
+    good = EvaluationRecord("latency", 2.0, "ms", {**known.origin, "batch": 5}, spread=0.1, n=10)
+    for record in (noisy, good):
+        assert store.record(space.hash, trial.arch, trial.key or "", record)
 
     def recalled(origin: dict[str, object]) -> EvaluationRecord | None:
         from nasplat.study.session import open_session
@@ -160,8 +162,9 @@ def test_noisy_value_is_measured_again_and_superseded_and_a_good_one_is_not(
         return Ledger(store, space.hash, None).recall(metric, candidate)  # type: ignore[arg-type, union-attr]
 
     assert recalled(dict(noisy.origin)) is None
-    if not known.noisy:
-        assert recalled(dict(known.origin)) == known
+    found = recalled(dict(good.origin))
+    assert found is not None
+    assert found.value == 2.0
     better = EvaluationRecord("latency", 3.0, "ms", noisy.origin, spread=0.1, n=10)
     assert store.record(space.hash, trial.arch, trial.key or "", better)
     rows = store.evaluations(space.hash, metric="latency", superseded=True)
