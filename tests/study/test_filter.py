@@ -103,3 +103,17 @@ def test_enqueued_architecture_passes_the_filter_and_the_bounds(write_study: Wri
     states = study.frame.set_index("number")["state"]
     assert [states[number] for number in numbers] == ["complete", "complete"]
     assert study.frame.set_index("number").loc[numbers, "feasible"].tolist() == [True, False]
+
+
+def test_dropped_architecture_that_is_enqueued_is_evaluated_under_its_number(write_study: WriteStudy) -> None:
+    slow = 'metric = "toy.py:slow"\ndirection = "minimize"'
+    study = write_study('[[constraint]]\nmetric = "toy.py:cost"\nmax = 20', objective=slow)
+    study.run(8)
+    frame = study.frame
+    number = int(frame.loc[frame["state"] == "dropped", "number"].iloc[0])
+    assert study.enqueue(study[number].arch) == [number]
+    assert study.run(9).new == 1
+    again = study.frame.set_index("number").loc[number]
+    assert (again["state"], again["feasible"]) == ("complete", False)
+    assert again["toy.py:slow"] == again["toy.py:cost"]
+    assert len(study.frame) == len(frame)
