@@ -34,8 +34,10 @@ def test_a_convolution_equals_the_plain_one_with_the_sliced_weights(kernel: int,
     torch.testing.assert_close(layer.plain(arch)(x), expected)
 
 
-def test_channels_last_images_give_the_same_values_and_stay_channels_last() -> None:
-    layer, arch, x = ElasticConv2d(NARROW, WIDE, 3), Arch({"narrow": 4, "wide": 5}), torch.randn(2, 4, 6, 6)
+@pytest.mark.parametrize("narrow", [1, 4])
+def test_channels_last_images_give_the_same_values_and_stay_channels_last(narrow: int) -> None:
+    layer, arch = ElasticConv2d(NARROW, WIDE, Size(5, "k")), Arch({"narrow": narrow, "wide": 5, "k": 3})
+    x = torch.randn(2, narrow, 6, 6)
     y = layer(x.to(memory_format=torch.channels_last), arch)
     torch.testing.assert_close(y, layer(x, arch))
     assert y.is_contiguous(memory_format=torch.channels_last)
