@@ -97,7 +97,7 @@ class Candidate:
 
     @cached_property
     def untrained(self) -> nn.Module:
-        """An ordinary module on the CPU with fresh weights, for scores of untrained networks; `network` if it is one."""
+        """An ordinary module on the CPU with fresh weights, for scores of untrained networks."""
         fresh = not (self.bench.inherits or self.trained) and self.device == "cpu"
         return self.network if fresh else self._fresh()
 
