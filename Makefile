@@ -4,6 +4,7 @@ VENV ?= .venv
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NASPLAT := $(VENV)/bin/nasplat
 QUICKSTART := studies/quickstart
+DEVICE ?= auto
 
 .PHONY: help demo test check clean
 
@@ -18,7 +19,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(VENV)/ready  ## run the study in studies/quickstart: train, search, draw the front, export a network
-	$(NASPLAT) run $(QUICKSTART)
+	$(NASPLAT) run $(QUICKSTART) --device $(DEVICE)
 	$(NASPLAT) front $(QUICKSTART) -o $(QUICKSTART)/out/front.png
 	$(NASPLAT) export $(QUICKSTART) --select knee --format state,pt2,onnx -o $(QUICKSTART)/out/knee
 	@echo "next: $(NASPLAT) show $(QUICKSTART) knee -o $(QUICKSTART)/out/knee.svg"
