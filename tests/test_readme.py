@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 from nasplat import open_study
 from nasplat.cli.app import COMMANDS, app
+from nasplat.study.assembly import assemble
 from nasplat.study.file import Constraint, Filter, Named, Objective, StudyFile, StudyTable, Supernet
-from nasplat.study.session import open_session
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -115,7 +115,7 @@ def run_python(text: str, namespace: dict[str, Any]) -> None:
 def check_page(text: str, namespace: dict[str, Any]) -> None:
     """Check a study file as `nasplat run` does before it starts, with the arguments of all that it names."""
     write(Path("page", "study.toml"), text)
-    open_session(open_study("page"))
+    assemble(open_study("page"))
 
 
 RUN = {"sh": run_shell, "python": run_python, "toml": check_page, "text": lambda text, namespace: None}

@@ -14,8 +14,8 @@ from nasplat.export import Bundle, export_network
 from nasplat.metric import make_metric
 from nasplat.space import Arch
 from nasplat.store import EvaluationRecord
+from nasplat.study.assembly import Assembly, assemble
 from nasplat.study.folder import StudyFolder
-from nasplat.study.session import Session, open_session
 from nasplat.study.trial import Trial
 from nasplat.study.weights import Shelf, load_supernet
 
@@ -27,15 +27,15 @@ def export_trial(
 
     The card tells the trial's own numbers with their origins, and the metric on the test split, which no search saw.
     """
-    session = open_session(study, device="cpu")
+    assembly = assemble(study, device="cpu")
     trial = Trial(study, number)
-    arch = session.bench.space.arch(trial.arch)
-    data = session.bench.need_data("export")
-    network = _network(session, trial, arch)
+    arch = assembly.bench.space.arch(trial.arch)
+    data = assembly.bench.need_data("export")
+    network = _network(assembly, trial, arch)
     card = {
         "study": study.name,
         "trial": number,
-        "architecture": {"space": session.bench.space.name, "key": arch.key, "choices": arch.to_json()},
+        "architecture": {"space": assembly.bench.space.name, "key": arch.key, "choices": arch.to_json()},
         **_numbers(trial),
         "test": {data.task.metric: evaluate(network, data.test, data.task), "unit": data.task.unit},
     }
@@ -52,14 +52,14 @@ def export_trial(
     )
 
 
-def _network(session: Session, trial: Trial, arch: Arch) -> nn.Module:
+def _network(assembly: Assembly, trial: Trial, arch: Arch) -> nn.Module:
     """The network of an architecture with the weights that the study gave it, in evaluation mode on the CPU."""
-    study, bench = session.study, session.bench
+    study, bench = assembly.study, assembly.bench
     shelf = Shelf(study.store, study.record.id, study.folder, study.name)
-    if session.recipe is not None and study.page.supernet is not None:
-        load_supernet(bench, shelf, study.page.supernet.method, session.recipe)
+    if assembly.recipe is not None and study.page.supernet is not None:
+        load_supernet(bench, shelf, study.page.supernet.method, assembly.recipe)
         return bench.inherited(arch)
-    network = shelf.trained(bench.space, arch, _training(session, trial))
+    network = shelf.trained(bench.space, arch, _training(assembly, trial))
     if network is None:
         raise StoreError(
             f"the weights of trial {trial.number} are gone from {shelf.path('')}; "
@@ -68,15 +68,15 @@ def _network(session: Session, trial: Trial, arch: Arch) -> nn.Module:
     return network
 
 
-def _training(session: Session, trial: Trial) -> Mapping[str, Any]:
+def _training(assembly: Assembly, trial: Trial) -> Mapping[str, Any]:
     """The origin of the metric that the trial's network was trained for, as the page asks for it."""
-    page, bench = session.study.page, session.bench
+    page, bench = assembly.study.page, assembly.bench
     metric = bench.need_data("export").task.metric
     asked = [o.arguments for o in page.objective if o.metric == metric]
     asked += [c.arguments for c in page.constraint if c.metric == metric]
     if not asked:
         raise InvalidStudy(
-            f"study {session.study.name!r} trains no networks, so there are no weights to export; "
+            f"study {assembly.study.name!r} trains no networks, so there are no weights to export; "
             f"make {metric!r} an objective, or add a [supernet] table"
         )
     recipe = make_metric(metric, asked[0], bench).origin["recipe"]

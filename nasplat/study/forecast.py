@@ -12,7 +12,7 @@ import numpy as np
 from nasplat.data import Dataset, Split
 from nasplat.metric import Candidate, Cost, Metric, Workbench
 from nasplat.space import Arch
-from nasplat.study.session import Session
+from nasplat.study.assembly import Assembly
 from nasplat.supernet import Method, Recipe, Settings, TrainingReport, train, train_network
 
 STEPS = 4
@@ -21,19 +21,19 @@ STEPS = 4
 R = TypeVar("R", bound=Recipe)
 
 
-def forecast(session: Session, archs: Sequence[Arch]) -> dict[str, str]:
+def forecast(assembly: Assembly, archs: Sequence[Arch]) -> dict[str, str]:
     """The time of the supernet's training, of one trial (the median of a few architectures) and of all trials.
 
     What a function of the user's takes is not known and not counted.
     """
-    bench, told = session.bench, {}
-    if session.recipe is not None:
-        told["training"] = _spelled(_supernet_seconds(bench, session.recipe))
+    bench, told = assembly.bench, {}
+    if assembly.recipe is not None:
+        told["training"] = _spelled(_supernet_seconds(bench, assembly.recipe))
         bench.supernet = bench.make_supernet().to(bench.device).eval()
-    known = [m for m in session.plan.metrics if m.cost < Cost.UNKNOWN]
+    known = [m for m in assembly.plan.metrics if m.cost < Cost.UNKNOWN]
     each = float(np.median([sum(_seconds(m, bench, arch) for m in known) for arch in archs]))
-    told |= {"one trial": _spelled(each), "all trials": _spelled(each * session.study.page.study.trials)}
-    unknown = [m.name for m in session.plan.metrics if m not in known]
+    told |= {"one trial": _spelled(each), "all trials": _spelled(each * assembly.study.page.study.trials)}
+    unknown = [m.name for m in assembly.plan.metrics if m not in known]
     return told | ({"not counted": ", ".join(unknown)} if unknown else {})
 
 

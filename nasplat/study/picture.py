@@ -9,8 +9,8 @@ import torch
 
 from nasplat.draw import draw
 from nasplat.errors import InvalidStudy
+from nasplat.study.assembly import make_space
 from nasplat.study.folder import StudyFolder
-from nasplat.study.session import make_space
 
 
 def picture(study: StudyFolder, choices: Mapping[str, Any], title: str) -> str:

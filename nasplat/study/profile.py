@@ -11,10 +11,10 @@ import numpy as np
 from nasplat.measure import count_macs, count_params
 from nasplat.metric import Candidate, Cost, Metric, Workbench, make_metric
 from nasplat.space import Arch
+from nasplat.study.assembly import Assembly, assemble
 from nasplat.study.folder import StudyFolder
 from nasplat.study.forecast import forecast
 from nasplat.study.plan import Bound, Plan
-from nasplat.study.session import Session, open_session
 
 LATENCY_SAMPLES = 3
 """Random architectures whose latency is measured; each takes a second or two, or a few where the machine is busy."""
@@ -27,14 +27,14 @@ def profile(study: StudyFolder, samples: int, device: str | None) -> Mapping[str
     Nothing is stored. Latency is the study's own metric where it asks for one, else that of one input on the study's
     device; networks are untrained, which take as long as trained ones.
     """
-    session = open_session(study, device)
-    bench, rng = session.bench, np.random.default_rng(study.page.study.seed)
+    assembly = assemble(study, device)
+    bench, rng = assembly.bench, np.random.default_rng(study.page.study.seed)
     archs = [
         bench.space.smallest(),
         bench.space.largest(),
         *(bench.space.sample(rng) for _ in range(samples)),
     ]
-    latency = _latency(session.plan, bench)
+    latency = _latency(assembly.plan, bench)
     sizes, latencies = _sizes(bench, archs), _values(latency, bench, archs[: LATENCY_SAMPLES + 2])
     return {
         "space": {
@@ -46,8 +46,8 @@ def profile(study: StudyFolder, samples: int, device: str | None) -> Mapping[str
             **{name: _spread(values) for name, values in sizes.items()},
             _labelled(latency): _spread(latencies),
         },
-        "constraints": _constraints(session, sizes | {"latency": latencies}),
-        "time (estimate)": forecast(session, archs[2:5]),
+        "constraints": _constraints(assembly, sizes | {"latency": latencies}),
+        "time (estimate)": forecast(assembly, archs[2:5]),
     }
 
 
@@ -82,10 +82,10 @@ def _spread(values: Sequence[float]) -> list[float]:
     return [values[0], float(np.median(values)), values[1]]
 
 
-def _constraints(session: Session, known: Mapping[str, Sequence[float]]) -> dict[str, str]:
+def _constraints(assembly: Assembly, known: Mapping[str, Sequence[float]]) -> dict[str, str]:
     """For each bound the share of sampled architectures that keep it, and whether that can be told at all."""
     told = {}
-    for bound in session.plan.bounds:
+    for bound in assembly.plan.bounds:
         values = known.get(bound.metric.name)
         when = "after training" if bound.metric.cost in (Cost.INHERITED, Cost.TRAINED) else "in a run"
         told[str(bound)] = f"is known only {when}" if values is None else _share(bound, values)

@@ -49,7 +49,7 @@ class Study(StudyFolder):
         timeout: seconds of this call. device: where networks are trained and measured ("cpu", "cuda", "auto").
         Ctrl-C is safe at any moment: run again and the study goes on.
         """
-        from nasplat.study.session import run_study
+        from nasplat.study.assembly import run_study
 
         return run_study(self, trials, timeout, device, watcher)
 
@@ -106,7 +106,7 @@ class Study(StudyFolder):
         Their trial numbers; None for what the study has already. One that a bound or the filter had dropped is taken up
         again under its number. One that is not in the space enqueues none.
         """
-        from nasplat.study.session import enqueue
+        from nasplat.study.assembly import enqueue
 
         return enqueue(self, architectures, device)
 

@@ -21,7 +21,7 @@ from scipy.stats import t
 from nasplat import Study, open_study
 from nasplat.data import evaluate
 from nasplat.pareto import hypervolume
-from nasplat.study.session import open_session
+from nasplat.study.assembly import assemble
 from nasplat.supernet import Recipe, Settings, train_network
 
 HERE = Path(__file__).resolve().parent
@@ -80,7 +80,7 @@ def searched() -> Iterator[dict[str, object]]:
 def trained_alone() -> Iterator[dict[str, object]]:
     """The fastest, the knee and the most accurate network of the quickstart: inherited and trained alone."""
     study = open_study(HERE)
-    bench = open_session(study, "cpu").bench
+    bench = assemble(study, "cpu").bench
     data = bench.need_data("accuracy")
     for which in ("best:latency", "knee", "best:accuracy"):
         trial = study[which]

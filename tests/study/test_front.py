@@ -154,11 +154,11 @@ def test_noisy_value_is_measured_again_and_superseded_and_a_good_one_is_not(
         assert store.record(space.hash, trial.arch, trial.key or "", record)
 
     def recalled(origin: dict[str, object]) -> EvaluationRecord | None:
-        from nasplat.study.session import open_session
+        from nasplat.study.assembly import assemble
 
-        session = open_session(study)
-        metric = Metric("latency", "ms", "minimize", session.plan.metrics[0].cost, origin, lambda c: None)  # type: ignore[arg-type, return-value]
-        candidate = type("C", (), {"arch": session.bench.space.arch(trial.arch)})
+        assembly = assemble(study)
+        metric = Metric("latency", "ms", "minimize", assembly.plan.metrics[0].cost, origin, lambda c: None)  # type: ignore[arg-type, return-value]
+        candidate = type("C", (), {"arch": assembly.bench.space.arch(trial.arch)})
         return Ledger(store, space.hash, None).recall(metric, candidate)  # type: ignore[arg-type, union-attr]
 
     assert recalled(dict(noisy.origin)) is None
@@ -183,9 +183,9 @@ def test_network_trained_alone_is_exported_with_the_weights_that_gave_its_accura
     accuracy = study.frame.set_index("number").loc[number, "accuracy"]
     assert card["metrics"]["accuracy"]["value"] == accuracy
     network = load_bundle(bundle.folder)
-    from nasplat.study.session import open_session
+    from nasplat.study.assembly import assemble
 
-    data = open_session(study).bench.need_data("accuracy")
+    data = assemble(study).bench.need_data("accuracy")
     with torch.no_grad():
         hits = (network(data.validation.inputs).argmax(1) == data.validation.targets).double().mean()
     assert float(hits) == pytest.approx(accuracy)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nasplat import Study, count_params
-from nasplat.study.session import open_session
+from nasplat.study.assembly import assemble
 
 WriteStudy = Callable[..., Study]
 PARAMS = '[[constraint]]\nmetric = "params"\nmax = {}\n'
@@ -23,7 +23,7 @@ def met(line: str) -> tuple[int, int]:
 
 def test_share_that_meets_a_bound_is_near_the_share_of_the_whole_space(write_study: WriteStudy) -> None:
     study = write_study(PARAMS.format(1000))
-    space = open_session(study).bench.space
+    space = assemble(study).bench.space
     rng = np.random.default_rng(5)
     drawn = [count_params(space.build(space.sample(rng))) <= 1000 for _ in range(300)]
     told = study.profile(samples=200)["constraints"]["params <= 1000"]
@@ -34,7 +34,7 @@ def test_share_that_meets_a_bound_is_near_the_share_of_the_whole_space(write_stu
 
 def test_sizes_of_the_smallest_and_the_largest_are_those_counted(write_study: WriteStudy) -> None:
     study = write_study()
-    space = open_session(study).bench.space
+    space = assemble(study).bench.space
     smallest, median, largest = study.profile(samples=5)["smallest, median, largest"]["params"]
     assert smallest == count_params(space.build(space.smallest()))
     assert largest == count_params(space.build(space.largest()))
@@ -69,7 +69,7 @@ def test_bound_on_a_function_or_a_score_is_known_only_in_a_run(write_study: Writ
 
 def test_latency_is_that_of_the_studys_own_metric_and_its_row_says_so(write_study: WriteStudy) -> None:
     study = write_study(objective='metric = "latency"\nbatch = 3')
-    (metric,) = open_session(study).plan.objectives
+    (metric,) = assemble(study).plan.objectives
     told = study.profile(samples=1)["smallest, median, largest"]
     assert f"latency on {metric.origin['machine']['name']}, batch 3 (ms)" in told
     assert any(

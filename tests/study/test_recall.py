@@ -82,9 +82,9 @@ def test_trial_of_a_worker_that_dies_meanwhile_is_taken_over(write_study: WriteS
     worker = f"{os.uname().nodename}:{dead.stdout.strip()}:x"
     space = study.store.find_study(study.name).space  # type: ignore[union-attr]
     assert space is not None
-    from nasplat.study.session import open_session
+    from nasplat.study.assembly import assemble
 
-    toy = open_session(study).bench.space
+    toy = assemble(study).bench.space
     arch = next(a for a in toy.enumerate() if a.key not in set(study.frame["arch_key"]))
 
     class DiesLate:

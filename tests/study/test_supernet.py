@@ -13,7 +13,7 @@ import torch
 
 from nasplat import NasplatError, Study, load_bundle, open_study
 from nasplat.errors import StoreError, TrainingError
-from nasplat.study.session import open_session
+from nasplat.study.assembly import assemble
 
 WriteStudy = Callable[..., Study]
 SPACE = 'name = "elastic_convnet"\nstages = 1\ndepth = [1, 2]\nwidth = [2, 4]\nkernel = [1, 3]'
@@ -71,7 +71,7 @@ def test_exported_network_has_the_accuracy_that_the_search_saw(study: Study, tmp
     number = study.select("knee")
     bundle = study.export("knee", tmp_path / "out")
     network = load_bundle(bundle.folder)
-    data = open_session(study).bench.need_data("accuracy")
+    data = assemble(study).bench.need_data("accuracy")
     with torch.no_grad():
         hits = (network(data.validation.inputs).argmax(1) == data.validation.targets).double().mean()
     assert float(hits) == study[number].values["accuracy"]
@@ -146,7 +146,7 @@ def test_scores_judge_the_untrained_network_though_weights_are_inherited(write_s
     rest = REST + '[[objective]]\nmetric = "score:synflow"\n'
     study = write_study(rest, **PARTS)
     study.run(2)
-    scored = open_session(study)
+    scored = assemble(study)
     metric = next(m for m in scored.plan.metrics if m.name == "score:synflow")
     from nasplat.metric import Candidate
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Session:
+class Assembly:
     """A study whose page has been turned into objects. `space_arguments` make the space again without the data."""
 
     study: StudyFolder
@@ -87,7 +87,7 @@ class Session:
         )
 
 
-def open_session(study: StudyFolder, device: str | None = None) -> Session:
+def assemble(study: StudyFolder, device: str | None = None) -> Assembly:
     """Turn the page into objects; raises in one line for whatever does not fit. The plan is made when it is needed."""
     page = study.page
     data = None if page.data is None else load_data(page.data.name, base=study.folder, **page.data.arguments)
@@ -105,7 +105,7 @@ def open_session(study: StudyFolder, device: str | None = None) -> Session:
             raise InvalidStudy(
                 f"space {bench.space.name!r} is not elastic: it has no supernet; remove [supernet]"
             )
-    return Session(study, bench, recipe, arguments)
+    return Assembly(study, bench, recipe, arguments)
 
 
 def space_arguments(study: StudyFolder, data: Dataset | None) -> dict[str, Any]:
@@ -139,18 +139,18 @@ def run_study(
     """Start, resume or join a study; see `Study.run`."""
     page, watcher = study.page.study, watcher or Silence()
     limits = _limits(page, trials, timeout)
-    session = open_session(study, device)
-    mirror = session.mirror()
-    check_bounds(session.plan, session.bench)
+    assembly = assemble(study, device)
+    mirror = assembly.mirror()
+    check_bounds(assembly.plan, assembly.bench)
     store = Store.open(page.store, base=study.folder)
-    study_id = _join(store, session)
+    study_id = _join(store, assembly)
     shelf = Shelf(store, study_id, study.folder, study.name)
-    for machine in _machines(session).values():
+    for machine in _machines(assembly).values():
         store.machine(machine)
-    session.load_supernet(shelf, watcher)
-    worker = Worker(store, study_id, session.bench.space, mirror)
-    ledger = Ledger(store, session.bench.space.hash, shelf)
-    loop = Loop(worker, session.plan, session.bench, ledger, watcher)
+    assembly.load_supernet(shelf, watcher)
+    worker = Worker(store, study_id, assembly.bench.space, mirror)
+    ledger = Ledger(store, assembly.bench.space.hash, shelf)
+    loop = Loop(worker, assembly.plan, assembly.bench, ledger, watcher)
     return loop.run(limits)
 
 
@@ -166,12 +166,12 @@ def enqueue(
     study: StudyFolder, architectures: Sequence[Mapping[str, Any]], device: str | None = None
 ) -> list[int | None]:
     """Put architectures into the study's queue; see `Study.enqueue`."""
-    session = open_session(study, device)
-    space = session.bench.space
+    assembly = assemble(study, device)
+    space = assembly.bench.space
     archs = [space.arch(values) for values in architectures]
-    session.mirror()  # nothing is written unless the whole page is right
+    assembly.mirror()  # nothing is written unless the whole page is right
     store = Store.open(study.page.study.store, base=study.folder)
-    study_id, must = _join(store, session), {"enqueued": True}
+    study_id, must = _join(store, assembly), {"enqueued": True}
     return [
         store.enqueue(study_id, Proposal(space.params(arch), arch.to_json(), arch.key, user_attrs=must))
         for arch in archs
@@ -185,9 +185,9 @@ def _recipe(method: str, arguments: Mapping[str, Any]) -> Method:
     return kind(**check_arguments(kind, arguments, f"[supernet] {method}"))
 
 
-def _join(store: Store, session: Session) -> int:
+def _join(store: Store, assembly: Assembly) -> int:
     """The id of the study in the store; refuses one of this name that asks another question."""
-    record = session.record()
+    record = assembly.record()
     known = store.find_study(record.name)
     study_id = store.create_study(record)  # refuses another space and other objectives
     if known is not None:
@@ -195,20 +195,20 @@ def _join(store: Store, session: Session) -> int:
     return study_id
 
 
-def _identity(session: Session) -> dict[str, Any]:
+def _identity(assembly: Assembly) -> dict[str, Any]:
     """What may not change while a study goes on, because its values would no longer compare."""
-    page, bench = session.study.page, session.bench
+    page, bench = assembly.study.page, assembly.bench
     return {
         "data": None if bench.data is None else bench.data.identity,
         "supernet": None if page.supernet is None else page.supernet.model_dump(),
         "objectives": [o.model_dump() for o in page.objective],
         "constraints": [c.model_dump() for c in page.constraint],
         "seed": page.study.seed,
-        "machines": {name: machine["name"] for name, machine in _machines(session).items()},
-        "space_arguments": dict(session.space_arguments),
+        "machines": {name: machine["name"] for name, machine in _machines(assembly).items()},
+        "space_arguments": dict(assembly.space_arguments),
     }
 
 
-def _machines(session: Session) -> dict[str, dict[str, Any]]:
+def _machines(assembly: Assembly) -> dict[str, dict[str, Any]]:
     """The machines that metrics are measured on, by metric."""
-    return {m.name: m.origin["machine"] for m in session.plan.metrics if "machine" in m.origin}
+    return {m.name: m.origin["machine"] for m in assembly.plan.metrics if "machine" in m.origin}
