@@ -74,12 +74,6 @@ def put_architecture(link: Link, space_id: int, key: str, choices: Mapping[str, 
     return int(row[0])
 
 
-def find_architecture(link: Link, space_id: int, key: str) -> int | None:
-    """The id of an architecture, None if it is not stored."""
-    row = link.row(_arch_id, of=space_id, at=key)
-    return None if row is None else int(row[0])
-
-
 def put_evaluation(link: Link, arch_id: int, origin_id: int, record: EvaluationRecord) -> bool:
     """Store a number and make it the current one; False, and nothing stored, where a good one is there.
 

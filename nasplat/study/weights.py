@@ -55,29 +55,30 @@ class Shelf:
             raise StoreError(f"{path} is not the file that was stored; delete it, and it is made again")
         return path, row
 
-    def keep(self, kind: str, name: str, module: nn.Module, origin: Mapping[str, Any]) -> None:
-        """Write the weights of a module, then the row that speaks of them.
-
-        Raises StoreError for weights that were lost and came out otherwise when they were trained again.
-        """
+    def keep_supernet(self, name: str, net: nn.Module, origin: Mapping[str, Any]) -> None:
+        """Keep a supernet. StoreError for one that was lost and came out otherwise when it was trained again."""
         path = self.path(name)
-        known = self.store.artefact(self.study_id, kind, json_hash(dict(origin)))
-        content = save_weights(module, path)
+        known = self.store.artefact(self.study_id, SUPERNET, json_hash(dict(origin)))
+        content = save_weights(net, path)
         if known is not None and known.content_hash != content:
             path.unlink()
             raise StoreError(
-                f"the {kind} of study {self.study!r} was lost, and training it again gave other weights (another "
+                f"the supernet of study {self.study!r} was lost, and training it again gave other weights (another "
                 f"device or version), which do not compare with its trials: give the study another name"
             )
-        self.store.put_artefact(
-            self.study_id, kind, str(path.relative_to(self.folder)), content, dict(origin)
-        )
+        self._note(SUPERNET, path, content, origin)
 
     def keep_trained(self, candidate: Candidate, training: Mapping[str, Any]) -> None:
         """Keep the weights of a candidate that was trained alone; `training` is the origin of its metric."""
-        name = f"network-{candidate.arch.key}.safetensors"
-        space = candidate.bench.space.hash
-        self.keep("network", name, candidate.network, _network_origin(space, candidate.arch, training))
+        path = self.path(f"network-{candidate.arch.key}.safetensors")
+        content = save_weights(candidate.network, path)
+        origin = _network_origin(candidate.bench.space.hash, candidate.arch, training)
+        self._note("network", path, content, origin)
+
+    def _note(self, kind: str, path: Path, content: str, origin: Mapping[str, Any]) -> None:
+        """Write the row of a file that is whole."""
+        relative = str(path.relative_to(self.folder))
+        self.store.put_artefact(self.study_id, kind, relative, content, dict(origin))
 
     def trained(self, space: Space, arch: Arch, training: Mapping[str, Any]) -> nn.Module | None:
         """The network with the weights that a training left, in evaluation mode; None where its file is gone."""
@@ -163,6 +164,6 @@ def _train(
     watcher.say(f"training the supernet of {bench.space.name} ({bench.space.size:,} architectures){resumed}")
     settings = Settings(device=bench.device, seed=bench.seed, checkpoint=checkpoint, progress=progress)
     report = train(net, data, recipe.schedule(bench.space, data, bench.seed), recipe, settings)
-    shelf.keep(SUPERNET, f"{name}.safetensors", net, origin)
+    shelf.keep_supernet(f"{name}.safetensors", net, origin)
     checkpoint.unlink(missing_ok=True)
     watcher.say(f"trained {report.epochs} epochs in {report.seconds:.1f} s, loss {report.loss:.3g}")

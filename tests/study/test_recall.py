@@ -9,9 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from nasplat import NasplatError, Study
+from nasplat.metric import Candidate
 from nasplat.store import Proposal
+from nasplat.study.assembly import assemble
+from nasplat.study.weights import Shelf
 
 WriteStudy = Callable[..., Study]
 DATA = '[data]\nname = "toy.py:parity"\nn = 96\n'
@@ -82,8 +86,6 @@ def test_trial_of_a_worker_that_dies_meanwhile_is_taken_over(write_study: WriteS
     worker = f"{os.uname().nodename}:{dead.stdout.strip()}:x"
     space = study.store.find_study(study.name).space  # type: ignore[union-attr]
     assert space is not None
-    from nasplat.study.assembly import assemble
-
     toy = assemble(study).bench.space
     arch = next(a for a in toy.enumerate() if a.key not in set(study.frame["arch_key"]))
 
@@ -113,3 +115,28 @@ def test_export_does_not_train_a_lost_supernet(write_study: WriteStudy, tmp_path
     with pytest.raises(NasplatError, match="weights of the supernet are gone"):
         study.export(0, tmp_path / "out")
     assert not weights.exists()
+
+
+def test_training_that_was_killed_before_its_number_was_stored_is_done_again(write_study: WriteStudy) -> None:
+    """Whatever weights come out then: on some devices they are others."""
+    study = write_study(DATA, objective=TRAINED)
+    study.run(1)
+    bench = assemble(study, "cpu").bench
+    shelf = Shelf(study.store, study.record.id, study.folder, study.name)
+    arch = next(a for a in bench.space.enumerate() if a.key not in set(study.frame["arch_key"]))
+    for seed in (1, 2):
+        candidate = Candidate(arch, bench)
+        candidate.restore(bench.space.build(arch, seed))
+        shelf.keep_trained(candidate, {"recipe": "any"})
+        kept = shelf.trained(bench.space, arch, {"recipe": "any"})
+        assert kept is not None
+        torch.testing.assert_close(kept.state_dict(), candidate.network.state_dict())
+
+
+def test_lost_supernet_that_comes_out_otherwise_is_refused(write_study: WriteStudy) -> None:
+    study = write_study(DATA, objective=TRAINED)
+    study.run(1)
+    shelf = Shelf(study.store, study.record.id, study.folder, study.name)
+    shelf.keep_supernet("supernet-x.safetensors", torch.nn.Linear(2, 2), {"recipe": "any"})
+    with pytest.raises(NasplatError, match="the supernet of study 'toy' was lost"):
+        shelf.keep_supernet("supernet-x.safetensors", torch.nn.Linear(2, 2), {"recipe": "any"})
