@@ -18,16 +18,18 @@ from nasplat.supernet.objective import (
     label_loss,
     no_teacher,
 )
-from nasplat.supernet.policy import Fixed, Policy, Sandwich, Uniform
+from nasplat.supernet.policy import Fixed, Judge, Policy, Sandwich, Uniform
 from nasplat.supernet.recipe import Recipe, Settings
-from nasplat.supernet.schedule import Phase, Schedule, learning_rate
+from nasplat.supernet.schedule import Morphism, Phase, Schedule, Stateful, Weight, evenly, learning_rate
 from nasplat.supernet.training import train, train_network
 from nasplat.supernet.weights import load_weights, save_weights
 
 __all__ = [
     "METHODS",
     "Fixed",
+    "Judge",
     "Method",
+    "Morphism",
     "Objective",
     "Phase",
     "Policy",
@@ -36,11 +38,14 @@ __all__ = [
     "SandwichTraining",
     "Schedule",
     "Settings",
+    "Stateful",
     "Teacher",
     "TrainingReport",
     "Uniform",
     "UniformTraining",
+    "Weight",
     "distillation",
+    "evenly",
     "frozen",
     "in_place",
     "label_loss",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,15 +11,19 @@ from torch import Tensor
 
 from nasplat.space import Arch, Space
 
+Judge = Callable[[Arch], Tensor]
+"""The loss of an architecture on a step's batch: a scalar on the device, without gradient; the network stays as it is."""
+
 
 class Policy(Protocol):
     """Asked for architectures before a step and told their losses after it.
 
-    `ask` depends on the seed and the step only: a resumed training needs no state of it, and every process of a
-    distributed one asks alike. `tell` gets detached scalars on the device: reading one waits for the device.
+    `ask` depends on the seed, the step, the judge's verdicts and what `tell` has told: every process of a
+    distributed training asks alike. A policy that learns from `tell` is `Stateful`. `tell` gets detached scalars on
+    the device: reading one waits for the device.
     """
 
-    def ask(self, step: int) -> list[Arch]:
+    def ask(self, step: int, judge: Judge) -> list[Arch]:
         """The architectures of a step, in the order in which they are run; at least one."""
         ...
 
@@ -34,7 +38,7 @@ class Fixed:
 
     archs: tuple[Arch, ...]
 
-    def ask(self, step: int) -> list[Arch]:
+    def ask(self, step: int, judge: Judge) -> list[Arch]:
         return list(self.archs)
 
     def tell(self, archs: Sequence[Arch], losses: Sequence[Tensor]) -> None:
@@ -49,7 +53,7 @@ class Uniform:
     n: int = 1
     seed: int = 0
 
-    def ask(self, step: int) -> list[Arch]:
+    def ask(self, step: int, judge: Judge) -> list[Arch]:
         rng = np.random.default_rng([self.seed, step])
         return [self.space.sample(rng) for _ in range(self.n)]
 
@@ -68,8 +72,8 @@ class Sandwich:
     random: int = 2
     seed: int = 0
 
-    def ask(self, step: int) -> list[Arch]:
-        between = Uniform(self.space, self.random, self.seed).ask(step)
+    def ask(self, step: int, judge: Judge) -> list[Arch]:
+        between = Uniform(self.space, self.random, self.seed).ask(step, judge)
         return [self.space.largest(), self.space.smallest(), *between]
 
     def tell(self, archs: Sequence[Arch], losses: Sequence[Tensor]) -> None:

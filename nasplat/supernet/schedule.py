@@ -3,21 +3,60 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from nasplat.errors import TrainingError
 from nasplat.supernet.objective import Objective, Teacher, no_teacher
 from nasplat.supernet.policy import Policy
 
+Weight = Callable[[int, float], float]
+"""(number of an architecture in its step, share of the phase that is done) -> factor of its loss."""
+
+
+def evenly(number: int, done: float) -> float:
+    """Every architecture of a step counts alike."""
+    return 1.0
+
+
+class Morphism(Protocol):
+    """Edits a supernet in place when a phase begins, and its optimiser's state along with it."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether the largest architecture computes the same function as before."""
+        ...
+
+    def __call__(self, net: nn.Module, optimiser: Optimizer) -> None: ...
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A part of a phase that learns: its state goes into checkpoints, so that a resumed training is the same one."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What has been learned, as named tensors; empty before anything has."""
+        ...
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take up a state that was saved."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """What happens up to the share `until` of all steps."""
+    """What happens up to the share `until` of all steps; `on_enter` right before its first step."""
 
     until: float
     policy: Policy
     objective: Objective
     teacher: Teacher = no_teacher
+    weight: Weight = evenly
+    on_enter: tuple[Morphism, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

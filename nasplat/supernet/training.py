@@ -20,7 +20,7 @@ from nasplat.supernet.interrupt import deferred_interrupt
 from nasplat.supernet.journal import Journal, TrainingReport
 from nasplat.supernet.methods import training_loss
 from nasplat.supernet.objective import label_loss
-from nasplat.supernet.policy import Fixed
+from nasplat.supernet.policy import Fixed, Judge
 from nasplat.supernet.recipe import Recipe, Settings, make_optimiser
 from nasplat.supernet.schedule import Phase, Schedule, learning_rate
 
@@ -56,8 +56,9 @@ def train(
         for step in range(journal.resumed_at, steps):
             torch.manual_seed(derived_seed(settings.seed, DROPOUT, step))
             phase = schedule.at(step, steps)
-            archs = phase.policy.ask(step)
-            losses = _backward(net, phase, archs, feed.batch(step), bf16)
+            batch = feed.batch(step)
+            archs = phase.policy.ask(step, _judge(net, phase, batch))
+            losses = _backward(net, phase, archs, batch, bf16)
             _update(optimiser, recipe, step, steps)
             phase.policy.tell(archs, losses)
             journal.note(losses)
@@ -103,6 +104,15 @@ class _AnyArch(nn.Module):
     def forward(self, inputs: Tensor, arch: Arch) -> Tensor:
         outputs: Tensor = self.module(inputs)
         return outputs
+
+
+def _judge(net: nn.Module, phase: Phase, batch: Batch) -> Judge:
+    """The loss of an architecture on this step's batch, by its labels."""
+
+    def judge(arch: Arch) -> Tensor:
+        raise NotImplementedError
+
+    return judge
 
 
 def _backward(net: nn.Module, phase: Phase, archs: Sequence[Arch], batch: Batch, bf16: bool) -> list[Tensor]:
