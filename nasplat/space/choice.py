@@ -118,7 +118,7 @@ def categorical(name: str, values: Sequence[Value], when: Condition | None = Non
     >>> categorical("activation", ("relu", "gelu"), when={"depth": (2, 3)}).active({"depth": 1})
     False
     """
-    return Choice(name, _values(name, values), False, _conditions(name, when))
+    return Choice(name, given_values(name, values), False, _conditions(name, when))
 
 
 def ordinal(name: str, values: Sequence[Value], when: Condition | None = None) -> Choice:
@@ -127,14 +127,17 @@ def ordinal(name: str, values: Sequence[Value], when: Condition | None = None) -
     >>> ordinal("width", (16, 24, 32)).distribution
     IntDistribution(high=32, log=False, low=16, step=8)
     """
-    return Choice(name, _values(name, values), True, _conditions(name, when))
+    return Choice(name, given_values(name, values), True, _conditions(name, when))
 
 
 def _conditions(name: str, when: Condition | None) -> tuple[tuple[str, tuple[Value, ...]], ...]:
-    return tuple((other, _values(f"{name} when {other}", values)) for other, values in (when or {}).items())
+    return tuple(
+        (other, given_values(f"{name} when {other}", values)) for other, values in (when or {}).items()
+    )
 
 
-def _values(name: str, values: Sequence[Value]) -> tuple[Value, ...]:
+def given_values(name: str, values: Sequence[Value]) -> tuple[Value, ...]:
+    """The values that a person lists for a choice; NasplatError unless it is a list of some kind."""
     if isinstance(values, str) or not isinstance(values, Sequence | range):
         raise NasplatError(f"the values of {name!r} are {values!r}: give a sequence, such as ({values!r},)")
     return tuple(values)

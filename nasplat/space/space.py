@@ -6,9 +6,10 @@ where it is not, so that what comes out is always canonical.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from nasplat.errors import InvalidArchitecture, NasplatError, expected_one_of
 from nasplat.files import json_hash
 from nasplat.space.arch import Arch, Value
 from nasplat.space.choice import Choice, check_choices
+from nasplat.space.restriction import restricted
 from nasplat.space.size import count
 
 if TYPE_CHECKING:
@@ -83,12 +85,7 @@ class Space:
 
         InvalidArchitecture names the choice that is unknown, missing or illegal, and what is legal.
         """
-        names = {choice.name for choice in self.choices}
-        for name in values:
-            if name not in names:
-                raise InvalidArchitecture(
-                    f"{self.name} has no choice {name!r}: {expected_one_of(name, names)}"
-                )
+        self._check_names(values)
 
         def given(choice: Choice) -> Value:
             if choice.name not in values:
@@ -103,6 +100,20 @@ class Space:
         if extra:
             choice = next(c for c in self.choices if c.name in extra)
             raise InvalidArchitecture(f"{choice.name} must be absent: it matters only when {_spell(choice)}")
+
+    def restrict(self, values: Mapping[str, Sequence[Value]]) -> Self:
+        """The same space with fewer values for the named choices; every other fact and the class stay.
+
+        Its architectures are architectures of this space, with the same keys: those that have one of the given
+        values wherever a named choice is active. A choice that can no longer be active disappears.
+        InvalidArchitecture for a name or a value that the space does not have.
+        """
+        self._check_names(values)
+        space = copy.copy(self)
+        for name in [n for n in vars(self) if isinstance(getattr(type(self), n, None), cached_property)]:
+            del vars(space)[name]  # what was derived from the choices
+        space.choices = restricted(self.choices, values)
+        return space
 
     def build(self, arch: Arch, seed: int = 0) -> nn.Module:
         """An ordinary module with fresh weights drawn from the seed, after `validate`; no other draw is moved."""
@@ -208,6 +219,14 @@ class Space:
     def encoding_names(self) -> tuple[str, ...]:
         """The names of the entries of `encode`, such as `depth` and `op='conv'`."""
         return tuple(name for choice in self.choices for name in choice.encoding_names)
+
+    def _check_names(self, given: Iterable[str]) -> None:
+        names = [choice.name for choice in self.choices]
+        for name in given:
+            if name not in names:
+                raise InvalidArchitecture(
+                    f"{self.name} has no choice {name!r}: {expected_one_of(name, names)}"
+                )
 
     def _walk(self, value: Callable[[Choice], Value]) -> Arch:
         values: dict[str, Value] = {}

@@ -67,6 +67,26 @@ def test_size_and_enumeration_equal_brute_force(space: Space) -> None:
 
 
 @few
+@given(conditional_spaces(), st.data())
+def test_a_restriction_holds_the_architectures_whose_active_choices_keep_to_it(
+    space: Space, data: st.DataObject
+) -> None:
+    named = data.draw(st.lists(st.sampled_from(space.choices), unique=True))
+    allowed = {c.name: data.draw(st.lists(st.sampled_from(c.values), min_size=1, unique=True)) for c in named}
+    smaller = space.restrict(allowed)
+    expected = {a.key for a in space.enumerate() if all(a[n] in v for n, v in allowed.items() if n in a)}
+    assert {arch.key for arch in smaller.enumerate()} == expected
+    assert smaller.size == len(expected)
+    for arch in (smaller.largest(), smaller.smallest(), smaller.sample(np.random.default_rng(0))):
+        space.validate(arch)
+        smaller.validate(arch)
+        assert arch.key in expected
+    for choice in smaller.choices:
+        whole = next(c for c in space.choices if c.name == choice.name)
+        assert choice.values == tuple(v for v in whole.values if v in allowed.get(choice.name, whole.values))
+
+
+@few
 @space_and_seed
 def test_every_outer_form_leads_back_to_the_same_architecture(space: Space, seed: int) -> None:
     arch = space.sample(np.random.default_rng(seed))
@@ -167,6 +187,46 @@ def staged() -> Space:
             ordinal("kernel", (3, 5, 9), when={"op": ("conv",), "width": (16,)}),
         ],
     )
+
+
+def test_a_restriction_is_the_same_space_in_all_else() -> None:
+    class Marked(Space):
+        mark = 0
+
+    choices = [ordinal("depth", (1, 2)), ordinal("width", (8, 16), {"depth": (2,)})]
+    space = Marked(
+        "s", choices, build=lambda arch: torch.nn.Linear(2, 2), input_shape=(1,), constants={"a": 1}
+    )
+    space.mark = 3
+    sizes = space.size, space.hash, space.encoding_names
+    smaller = space.restrict({"depth": [1]})
+    assert type(smaller) is Marked
+    assert (smaller.mark, smaller.name, smaller.input_shape, smaller.constants) == (3, "s", (1,), {"a": 1})
+    assert (smaller.size, smaller.encoding_names) == (1, ("depth",))
+    assert smaller.hash != space.hash == space.restrict({}).hash == space.restrict({"width": (16, 8)}).hash
+    assert (space.size, space.hash, space.encoding_names) == sizes
+    assert isinstance(smaller.build(smaller.largest()), torch.nn.Linear)
+    with pytest.raises(InvalidArchitecture, match="s has no choice 'width'"):
+        smaller.build(space.largest())
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"depht": (1,)}, r"staged has no choice 'depht': did you mean 'depth'\?"),
+        ({"depth": (3,)}, r"depth is 3: choose one of \[1, 2\]"),
+        ({"depth": (True,)}, r"depth is True: choose one of \[1, 2\]"),
+        ({"depth": ()}, "'depth' has no values: give at least one"),
+        ({"depth": 1}, "the values of 'depth' are 1: give a sequence"),
+        ({"op": "conv"}, "the values of 'op' are 'conv': give a sequence"),
+    ],
+)
+def test_a_restriction_to_what_a_space_does_not_have_is_refused(
+    staged: Space, values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(NasplatError, match=message) as caught:
+        staged.restrict(values)
+    assert "\n" not in str(caught.value)
 
 
 def test_sampling_covers_a_small_space(staged: Space) -> None:
