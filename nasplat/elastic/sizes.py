@@ -6,23 +6,32 @@ their neighbours.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from nasplat.errors import InvalidArchitecture
-from nasplat.space import Arch
+from nasplat.space import Value
 
 
 class Dimension(Protocol):
-    """A size with an upper bound: what layers ask for. `Size`, `Scaled` and `Quotient` are the players."""
+    """A size with an upper bound: what layers ask for. `Size`, `Scaled` and `Quotient` are the players.
+
+    Equal dimensions are the same width: what they cut is tied.
+    """
 
     @property
     def maximum(self) -> int:
         """The size in the supernet, which holds the weights of every smaller one."""
         ...
 
-    def __call__(self, arch: Arch) -> int:
-        """The size in one architecture."""
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The names of the choices that decide it, each once, in a fixed order."""
+        ...
+
+    def __call__(self, arch: Mapping[str, Value]) -> int:
+        """The size in one architecture, or at given values of its choices."""
         ...
 
 
@@ -37,7 +46,11 @@ class Size:
     maximum: int
     choice: str | None = None
 
-    def __call__(self, arch: Arch) -> int:
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return _names(self.choice)
+
+    def __call__(self, arch: Mapping[str, Value]) -> int:
         """The size; InvalidArchitecture when the choice is absent or not a number up to `maximum`."""
         if self.choice is None:
             return self.maximum
@@ -49,30 +62,41 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Scaled:
-    """A size times the value of a choice, rounded, at least 1: the width inside a block that expands.
+    """A size times the value of a choice, rounded to a multiple: the width inside a block that expands.
 
     >>> Scaled(Size(32, "width1"), 2.0, "expand1")(Arch({"width1": 24, "expand1": 0.5}))
     12
+
+    With `multiple` above 1 it rounds as MobileNets do (arXiv:1801.04381, `_make_divisible` of their code): to the
+    nearest multiple, at least one, and up where rounding down would lose more than a tenth.
     """
 
     size: Dimension
     largest: float
     choice: str | None = None
+    multiple: int = 1
 
     @property
     def maximum(self) -> int:
-        return _times(self.size.maximum, self.largest)
+        return _rounded(self.size.maximum * self.largest, self.multiple)
 
-    def __call__(self, arch: Arch) -> int:
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.size.choices + _names(self.choice)))
+
+    def __call__(self, arch: Mapping[str, Value]) -> int:
         """The size; InvalidArchitecture when the choice is absent or not a number up to `largest`."""
         factor = self.largest if self.choice is None else arch.get(self.choice)
         if not isinstance(factor, int | float) or not 0 < factor <= self.largest:
             raise InvalidArchitecture(f"{self.choice} is {factor!r}: give a number up to {self.largest}")
-        return _times(self.size(arch), factor)
+        return _rounded(self.size(arch) * factor, self.multiple)
 
 
-def _times(size: int, factor: float) -> int:
-    return max(1, round(size * factor))
+def _rounded(value: float, multiple: int) -> int:
+    if multiple == 1:
+        return max(1, round(value))
+    nearest = max(multiple, int(value + multiple / 2) // multiple * multiple)
+    return nearest + multiple if nearest < 0.9 * value else nearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +110,18 @@ class Quotient:
     def maximum(self) -> int:
         return self.size.maximum // self.by.maximum
 
-    def __call__(self, arch: Arch) -> int:
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.size.choices + self.by.choices))
+
+    def __call__(self, arch: Mapping[str, Value]) -> int:
         return self.size(arch) // self.by(arch)
 
 
 def dimension(size: int | Dimension) -> Dimension:
     """A plain number as a fixed size; a dimension as it is."""
     return Size(size) if isinstance(size, int) else size
+
+
+def _names(choice: str | None) -> tuple[str, ...]:
+    return () if choice is None else (choice,)

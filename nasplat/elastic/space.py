@@ -18,7 +18,9 @@ from nasplat.space import Arch, Choice, Space
 class ElasticSpace(Space):
     """A space whose architectures are the subnets of one elastic network.
 
-    `network` makes the network with all its weights, to be called as net(x, arch).
+    `network` makes the network with all its weights, to be called as net(x, arch). `recipe` holds this family's
+    own defaults for training (keys of `nasplat.supernet.Recipe`); what a user sets goes before them. With a
+    `vocabulary` the inputs are int64 tokens below it, as for a language model, instead of float images.
     """
 
     def __init__(
@@ -29,9 +31,19 @@ class ElasticSpace(Space):
         network: Callable[[], nn.Module],
         input_shape: tuple[int, ...] | None = None,
         constants: Mapping[str, Any] | None = None,
+        recipe: Mapping[str, Any] | None = None,
+        vocabulary: int | None = None,
     ) -> None:
         super().__init__(name, choices, input_shape=input_shape, constants=constants)
         self.network = network
+        self.recipe = dict(recipe or {})
+        self.vocabulary = vocabulary
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The space as plain JSON, with its vocabulary where it has one; the recipe changes no network."""
+        extra = {} if self.vocabulary is None else {"vocabulary": self.vocabulary}
+        return super().description | extra
 
     def supernet(self, seed: int = 0) -> nn.Module:
         """The elastic network on the CPU with fresh weights, called as net(x, arch); no other draw is moved."""
