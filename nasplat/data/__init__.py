@@ -6,6 +6,7 @@ from nasplat.data.images import crop_and_flip
 from nasplat.data.load import SOURCES, load_data
 from nasplat.data.raw import data_root
 from nasplat.data.seeds import derived_seed, generator
+from nasplat.data.text import Vocabulary
 
 __all__ = [
     "CLASSIFICATION",
@@ -13,6 +14,7 @@ __all__ = [
     "Dataset",
     "Split",
     "Task",
+    "Vocabulary",
     "batches",
     "crop_and_flip",
     "data_root",

@@ -12,6 +12,7 @@ from nasplat.data.dataset import Dataset
 from nasplat.data.digits import digits, translated_digits
 from nasplat.data.fashion_mnist import fashion_mnist
 from nasplat.data.given import dataset_of
+from nasplat.data.text import text
 from nasplat.errors import DataError, expected_one_of
 
 SOURCES: dict[str, Callable[..., Dataset]] = {
@@ -19,8 +20,11 @@ SOURCES: dict[str, Callable[..., Dataset]] = {
     "translated_digits": translated_digits,
     "fashion_mnist": fashion_mnist,
     "cifar10": cifar10,
+    "text": text,
 }
 """The data sets that can be named; their keyword arguments are the rest of a study's [data] table."""
+
+PLACES = ("folder", "path")  # arguments that name a place on the disk
 
 
 def load_data(name: str, *, base: Path | None = None, **arguments: Any) -> Dataset:
@@ -37,8 +41,9 @@ def load_data(name: str, *, base: Path | None = None, **arguments: Any) -> Datas
         return dataset_of(_call(name, function, arguments), name, arguments)
     if name not in SOURCES:
         raise DataError(f"unknown data set {name!r}; {expected_one_of(name, SOURCES)}, or module:function")
-    if base is not None and arguments.get("folder") is not None:
-        arguments = {**arguments, "folder": base / Path(arguments["folder"]).expanduser()}
+    if base is not None:
+        places = {key: Path(arguments[key]) for key in PLACES if arguments.get(key) is not None}
+        arguments = {**arguments, **{key: base / place.expanduser() for key, place in places.items()}}
     result: Dataset = _call(name, SOURCES[name], arguments)
     return result
 
