@@ -1,11 +1,13 @@
-"""The state of a training in one file: weights, momentum and the number of the next step.
+"""The state of a training in one file: weights, the optimiser's state, what parts of the schedule learned, progress.
 
-Nothing else needs keeping: batches, architectures and dropout are functions of seed and step.
+Nothing else needs keeping: batches, random architectures and dropout are functions of seed and step. Tensors are named
+`net.<name>`, `optimiser.<key>.<parameter>` and `state.<phase>.<role>.<name>`.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nasplat.errors import TrainingError
+from nasplat.supernet.schedule import Stateful
 from nasplat.supernet.weights import check_tensors, copy_tensors, read_tensors, write_tensors
 
 
@@ -31,11 +34,12 @@ class Progress:
 class Checkpoint:
     """A file that a training of the same identity, and no other, resumes from to the same weights.
 
-    Without a path nothing is written, but what would be is checked all the same.
+    Without a path nothing is written, but what would be is checked all the same. parts: those that learn, by name.
     """
 
     net: nn.Module
     optimiser: Optimizer
+    parts: Mapping[str, Stateful]
     path: Path | None
     identity: str
 
@@ -46,20 +50,19 @@ class Checkpoint:
 
     def save(self, progress: Progress) -> None:
         """Write the file whole or not at all. TrainingError, and the old file, where a weight is not finite."""
-        tensors = {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}
-        if not _finite(tensors):
+        weights = self._weights()
+        if not _finite(weights):
             raise TrainingError(
                 f"a weight became NaN or infinite by step {progress.steps}; lower learning_rate, or set clip"
                 f"{self.last_good}"
             )
         if self.path is None:
             return
-        tensors |= {f"momentum.{name}": tensor for name, tensor in self._momentum().items()}
         metadata = {"identity": self.identity, "progress": json.dumps(asdict(progress))}
-        write_tensors(self.path, tensors, metadata)
+        write_tensors(self.path, weights | self._optimiser() | self._learned(), metadata)
 
     def load(self) -> Progress:
-        """Bring back network and optimiser; a new Progress where there is no file.
+        """Bring back network, optimiser and parts; a new Progress where there is no file.
 
         TrainingError, and nothing changed, where the file is damaged or of another training.
         """
@@ -76,22 +79,43 @@ class Checkpoint:
         return progress
 
     def _restore(self, tensors: dict[str, Tensor], path: Path) -> None:
-        weights = {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}
-        velocity = {name: tensor for name, tensor in tensors.items() if name.startswith("momentum.")}
-        parameters = {f"momentum.{name}": p for name, p in self.net.named_parameters()}
-        check_tensors(
-            tensors, weights | {name: parameters[name] for name in velocity.keys() & parameters}, path
-        )
-        copy_tensors(tensors, weights)
-        for name, tensor in velocity.items():
-            parameter = parameters[name]
-            self.optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(tensor)
+        parameters = dict(self.net.named_parameters())
+        optimiser = _named(tensors, "optimiser")  # <key>.<parameter>, a tensor like the parameter or a count
+        owned = {n: p for n in optimiser if (p := parameters.get(n.partition(".")[2])) is not None}
+        like = {f"optimiser.{n}": p if optimiser[n].ndim else optimiser[n] for n, p in owned.items()}
+        learned = {part: _named(tensors, f"state.{part}") for part in self.parts}
+        known = {f"state.{part}.{n}": t for part, state in learned.items() for n, t in state.items()}
+        check_tensors(tensors, self._weights() | like | known, path)
+        copy_tensors(tensors, self._weights())
+        for name, parameter in owned.items():
+            form = like[f"optimiser.{name}"]
+            copy = torch.empty_like(form).copy_(optimiser[name])
+            self.optimiser.state[parameter][name.partition(".")[0]] = copy
+        for part, state in learned.items():
+            if state:
+                device = next(iter(parameters.values())).device
+                self.parts[part].restore({name: tensor.to(device) for name, tensor in state.items()})
 
-    def _momentum(self) -> dict[str, Tensor]:
-        found = {
-            name: self.optimiser.state[p].get("momentum_buffer") for name, p in self.net.named_parameters()
+    def _weights(self) -> dict[str, Tensor]:
+        return {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}
+
+    def _optimiser(self) -> dict[str, Tensor]:
+        return {
+            f"optimiser.{key}.{name}": value
+            for name, parameter in self.net.named_parameters()
+            for key, value in self.optimiser.state.get(parameter, {}).items()
+            if isinstance(value, Tensor)
         }
-        return {name: tensor for name, tensor in found.items() if tensor is not None}
+
+    def _learned(self) -> dict[str, Tensor]:
+        states = {name: part.state() for name, part in self.parts.items()}
+        return {f"state.{part}.{name}": t for part, state in states.items() for name, t in state.items()}
+
+
+def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors under a prefix, by the rest of their names."""
+    start = f"{prefix}."
+    return {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
 
 
 def _progress(metadata: dict[str, str], path: Path) -> Progress:

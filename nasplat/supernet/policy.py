@@ -12,7 +12,11 @@ from torch import Tensor
 from nasplat.space import Arch, Space
 
 Judge = Callable[[Arch], Tensor]
-"""The loss of an architecture on a step's batch: a scalar on the device, without gradient; the network stays as it is."""
+"""The loss of an architecture on a step's batch, by the phase's objective without a teacher: so by its labels.
+
+A scalar on the device, without gradient, with dropout and batch statistics as in training. It changes nothing:
+neither running statistics nor random numbers, which are the same for every architecture that is judged in a step.
+"""
 
 
 class Policy(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -11,11 +12,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nasplat.errors import TrainingError
+from nasplat.space import Space
 from nasplat.supernet.objective import Objective, Teacher, no_teacher
 from nasplat.supernet.policy import Policy
 
 Weight = Callable[[int, float], float]
-"""(number of an architecture in its step, share of the phase that is done) -> factor of its loss."""
+"""(number of an architecture in its step, share of the phase that is done) -> factor of its loss.
+
+Numbers and shares start at 0; a share stays below 1. The factor shapes the gradient only: policies and reports hear
+of the loss itself.
+"""
 
 
 def evenly(number: int, done: float) -> float:
@@ -36,20 +42,26 @@ class Morphism(Protocol):
 
 @runtime_checkable
 class Stateful(Protocol):
-    """A part of a phase that learns: its state goes into checkpoints, so that a resumed training is the same one."""
+    """A policy, objective or teacher that learns: its state is in checkpoints, so that resuming is exact.
+
+    A teacher that is the network as it was when a phase began is one: a morphism of that phase holds it and fills it.
+    """
 
     def state(self) -> dict[str, Tensor]:
-        """What has been learned, as named tensors; empty before anything has."""
+        """What has been learned, as named tensors on any device; empty before anything has."""
         ...
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take up a state that was saved."""
+        """Take up what `state` gave, on the training's device. Called once, before the first step, on a new part.
+
+        Only with a state that was not empty; morphisms do not run again, so the tensors must do.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """What happens up to the share `until` of all steps; `on_enter` right before its first step."""
+    """What happens up to the share `until` of all steps; `on_enter` right before its first step, if it has one."""
 
     until: float
     policy: Policy
@@ -64,10 +76,12 @@ class Schedule:
     """Phases one after the other, the last until 1.
 
     identity: the hash of whatever else shapes them, such as the space: a checkpoint is resumed only under its own.
+    space: of their architectures; whoever masks them needs to know the choices.
     """
 
     phases: tuple[Phase, ...]
     identity: str = ""
+    space: Space | None = None
 
     def __post_init__(self) -> None:
         ends = [phase.until for phase in self.phases]
@@ -79,6 +93,23 @@ class Schedule:
     def at(self, step: int, steps: int) -> Phase:
         """The phase of a step (from 0) out of all steps: the first that ends, rounded to a step, after it."""
         return next(phase for phase in self.phases if step < round(phase.until * steps))
+
+    def done(self, step: int, steps: int) -> float:
+        """The share of its phase that is done before a step: 0 at the first one."""
+        ends = [0, *(round(phase.until * steps) for phase in self.phases)]
+        number = bisect_right(ends, step)
+        return (step - ends[number - 1]) / (ends[number] - ends[number - 1])
+
+    @property
+    def stateful(self) -> dict[str, Stateful]:
+        """The parts that learn, by "<number of the phase>.<role>"; one of several phases is named by the first."""
+        found: dict[str, Stateful] = {}
+        for number, phase in enumerate(self.phases):
+            for role in ("policy", "objective", "teacher"):
+                part = getattr(phase, role)
+                if isinstance(part, Stateful) and not any(part is other for other in found.values()):
+                    found[f"{number}.{role}"] = part
+        return found
 
 
 def learning_rate(step: int, steps: int, *, peak: float, ramp: float) -> float:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.optim import SGD
 
 from nasplat.data import Dataset, derived_seed, evaluate
@@ -40,7 +41,8 @@ def train(
 ) -> TrainingReport:
     """Train a network that is called as net(inputs, arch), in place, on settings.device.
 
-    Each step averages the gradients of the architectures that the phase's policy asks for, then updates once.
+    Each step averages the gradients of the architectures that the phase's policy asks for, each times the phase's
+    weight, then updates once.
     after_epoch gets the number of epochs done; what it raises ends the training. With a checkpoint the training
     goes on where it was left, to the same weights, bit for bit on a CPU; Ctrl-C writes one first. The
     checkpoint of a finished training stays, for its owner to delete once the weights are kept.
@@ -51,14 +53,17 @@ def train(
     optimiser = make_optimiser(net, recipe)
     steps = recipe.epochs * feed.steps_per_epoch
     identity = _identity(data, schedule, recipe, settings.seed) if settings.checkpoint else ""
-    journal = Journal(settings, Checkpoint(net, optimiser, settings.checkpoint, identity), steps)
+    checkpoint = Checkpoint(net, optimiser, schedule.stateful, settings.checkpoint, identity)
+    journal = Journal(settings, checkpoint, steps)
     with _own_randomness(device), deferred_interrupt() as interrupted:
         for step in range(journal.resumed_at, steps):
             torch.manual_seed(derived_seed(settings.seed, DROPOUT, step))
-            phase = schedule.at(step, steps)
+            phase, done = schedule.at(step, steps), schedule.done(step, steps)
+            for morphism in phase.on_enter if done == 0 else ():
+                morphism(net, optimiser)
             batch = feed.batch(step)
-            archs = phase.policy.ask(step, _judge(net, phase, batch))
-            losses = _backward(net, phase, archs, batch, bf16)
+            archs = phase.policy.ask(step, _judge(net, phase, batch, bf16))
+            losses = _backward(net, phase, done, archs, batch, bf16)
             _update(optimiser, recipe, step, steps)
             phase.policy.tell(archs, losses)
             journal.note(losses)
@@ -106,28 +111,43 @@ class _AnyArch(nn.Module):
         return outputs
 
 
-def _judge(net: nn.Module, phase: Phase, batch: Batch) -> Judge:
-    """The loss of an architecture on this step's batch, by its labels."""
+def _judge(net: nn.Module, phase: Phase, batch: Batch, bf16: bool) -> Judge:
+    """The loss of an architecture on this step's batch, by its labels; the network stays as it is."""
+    inputs, targets = batch
 
+    def untouched(inputs: Tensor, arch: Arch) -> Tensor:
+        buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}  # running statistics move
+        outputs: Tensor = functional_call(net, buffers, (inputs, arch))
+        return outputs
+
+    @torch.no_grad()
     def judge(arch: Arch) -> Tensor:
-        raise NotImplementedError
+        with _own_randomness(inputs.device):
+            return phase.objective(_forward(untouched, inputs, arch, bf16), targets, None)
 
     return judge
 
 
-def _backward(net: nn.Module, phase: Phase, archs: Sequence[Arch], batch: Batch, bf16: bool) -> list[Tensor]:
-    """Add up the gradients of the mean loss of the architectures; their losses, detached, on the device."""
+def _backward(
+    net: nn.Module, phase: Phase, done: float, archs: Sequence[Arch], batch: Batch, bf16: bool
+) -> list[Tensor]:
+    """Add up the gradients of the mean weighted loss of the architectures; their losses, detached, on the device."""
     inputs, targets = batch
     teacher, losses = phase.teacher(inputs, None), []
-    for arch in archs:
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=bf16):
-            outputs = net(inputs, arch)
-        outputs = outputs.float() if bf16 else outputs  # losses are taken in single precision
+    for number, arch in enumerate(archs):
+        outputs = _forward(net, inputs, arch, bf16)
         loss = phase.objective(outputs, targets, teacher)
-        torch.autograd.backward(loss / len(archs))
+        torch.autograd.backward(phase.weight(number, done) * loss / len(archs))
         losses.append(loss.detach())
         teacher = phase.teacher(inputs, outputs.detach()) if teacher is None else teacher
     return losses
+
+
+def _forward(net: Callable[[Tensor, Arch], Tensor], inputs: Tensor, arch: Arch, bf16: bool) -> Tensor:
+    """Outputs in single precision, in which losses are taken."""
+    with torch.autocast(inputs.device.type, torch.bfloat16, enabled=bf16):
+        outputs = net(inputs, arch)
+    return outputs.float() if bf16 else outputs
 
 
 def _update(optimiser: SGD, recipe: Recipe, step: int, steps: int) -> None:

@@ -199,6 +199,6 @@ def test_a_checkpoint_of_another_network_is_refused(
     path = tmp_path / "checkpoint"
     run(checkpoint=path)
     with pytest.raises(
-        TrainingError, match=r"of another network: momentum.last.bias is \(3,\) float32, expected \(4,\)"
+        TrainingError, match=r"of another network: net.last.bias is \(3,\) float32, expected \(4,\)"
     ):
         train(make_net(outputs=4), data, METHOD.schedule(space, data, 0), METHOD, Settings(checkpoint=path))
