@@ -12,6 +12,7 @@ from nasplat.store.leases import worker_name
 from nasplat.store.records import (
     ArtefactRecord,
     EvaluationRecord,
+    ObservationRecord,
     Outcome,
     Proposal,
     SpaceRecord,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ArtefactRecord",
     "EvaluationRecord",
+    "ObservationRecord",
     "OptunaStorage",
     "Outcome",
     "Proposal",

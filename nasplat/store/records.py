@@ -130,3 +130,17 @@ class ArtefactRecord:
     origin: Json
     origin_hash: str
     created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ObservationRecord:
+    """What a probe saw of a training after `epoch` epochs: named numbers, nested at will, all in `unit`.
+
+    `origin_hash` names the weights that the training makes, as an artefact's does.
+    """
+
+    probe: str
+    epoch: int
+    values: Json
+    unit: str = "1"
+    origin_hash: str = ""  # filled in by the store

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from nasplat.store import artefacts, evaluations, handover, studies
+from nasplat.store import artefacts, evaluations, handover, observations, studies
 from nasplat.store.attributes import AttributeCache
 from nasplat.store.database import Database
 from nasplat.store.evaluations import OriginCache
 from nasplat.store.records import (
     ArtefactRecord,
     EvaluationRecord,
+    ObservationRecord,
     Outcome,
     Proposal,
     StudyRecord,
@@ -182,6 +183,18 @@ class Store:
         """The current number of (architecture, metric, origin); the hash is `json_hash(origin)`."""
         with self._database.snapshot() as link:
             return evaluations.current_evaluation(link, space_hash, arch_key, metric, origin_hash)
+
+    # probes
+
+    def observe(self, study_id: int, origin: Mapping[str, Any], records: Sequence[ObservationRecord]) -> None:
+        """Store what probes saw of the training whose weights have this origin; an epoch seen again is overwritten."""
+        with self._database.transaction() as link:
+            observations.put_observations(link, study_id, self._origins.id(link, origin), records)
+
+    def observations(self, study_id: int) -> list[ObservationRecord]:
+        """What probes saw of the trainings of a study, by training, probe and epoch."""
+        with self._database.snapshot() as link:
+            return observations.read_observations(link, study_id)
 
     # machines, files and long jobs
 

@@ -242,6 +242,22 @@ class Artefact(Base):
     created: Mapped[float]
 
 
+class Observation(Base):
+    """What a probe saw of a training after some epochs; a resumed training overwrites an epoch that it repeats."""
+
+    __tablename__ = "nasplat_observation"
+    __table_args__ = (CheckConstraint("epoch >= 0", name="counts_up"),)
+    study_id: Mapped[int] = mapped_column(_cascade("nasplat_study.id"), primary_key=True)
+    origin_id: Mapped[int] = mapped_column(
+        ForeignKey("nasplat_origin.id"), primary_key=True
+    )  # of the weights
+    probe: Mapped[str] = mapped_column(primary_key=True)  # "norm_drift", "gradient_conflict:depth"
+    epoch: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # epochs done, from 1
+    content: Mapped[str]  # JSON object; null is NaN
+    unit: Mapped[str]
+    created: Mapped[float]
+
+
 class Claim(Base):
     """A long job that one worker does while the others wait, such as training the supernet."""
 

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -18,7 +19,18 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from nasplat.errors import StoreError
-from nasplat.store import Outcome, Proposal, SpaceRecord, Store, StudyRecord, database, migrations, schema
+from nasplat.store import (
+    EvaluationRecord,
+    ObservationRecord,
+    Outcome,
+    Proposal,
+    SpaceRecord,
+    Store,
+    StudyRecord,
+    database,
+    migrations,
+    schema,
+)
 from nasplat.store.tables import Base
 
 URL = "sqlite:///study.db"
@@ -80,23 +92,69 @@ def test_an_older_store_is_copied_and_upgraded(
         study_id = store.create_study(study)
     newer = tmp_path / "migrations"
     shutil.copytree(schema.MIGRATIONS, newer, ignore=shutil.ignore_patterns("__pycache__"))
-    (newer / "versions" / "0002_second.py").write_text(
+    last = migrations.REVISIONS[-1]
+    (newer / "versions" / "9999_next.py").write_text(
         "import sqlalchemy as sa\nfrom alembic import op\n"
-        "revision, down_revision, branch_labels, depends_on = '0002', '0001', None, None\n"
+        f"revision, down_revision, branch_labels, depends_on = '9999', '{last}', None, None\n"
         "def upgrade():\n    op.add_column('nasplat_study', sa.Column('extra', sa.Text()))\n"
     )
     monkeypatch.setattr(schema, "MIGRATIONS", newer)
-    monkeypatch.setattr(migrations, "REVISIONS", ("0001", "0002"))
+    monkeypatch.setattr(migrations, "REVISIONS", (*migrations.REVISIONS, "9999"))
     with Store.open(URL, base=tmp_path) as store:
         assert store.create_study(study) == study_id
-    backup = sqlite3.connect(tmp_path / "study.db.schema-0001.backup")
+    backup = sqlite3.connect(tmp_path / f"study.db.schema-{last}.backup")
     assert backup.execute("SELECT name FROM nasplat_study").fetchall() == [("toy",)]
     assert "extra" not in str(backup.execute("SELECT sql FROM sqlite_master").fetchall())
     backup.close()
     monkeypatch.undo()
     before = (tmp_path / "study.db").read_bytes()
-    refused(tmp_path, "schema 0002, this nasplat knows up to 0001; install a newer nasplat")
+    refused(tmp_path, f"schema 9999, this nasplat knows up to {last}; install a newer nasplat")
     assert (tmp_path / "study.db").read_bytes() == before
+
+
+def test_a_store_of_the_first_schema_is_upgraded_and_keeps_everything(
+    tmp_path: Path, study: StudyRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as past:
+        past.setattr(migrations, "REVISIONS", ("0001",))
+        past.setattr(schema, "migrate", partial(schema.migrate, target="0001"))
+        with Store.open(URL, base=tmp_path) as store:
+            study_id = fill(store, study)
+    before = rows(tmp_path / "study.db")
+    assert "nasplat_observation" not in before
+    assert all(before[table] for table in before if "distribution" not in table), (
+        "a table without a row proves little"
+    )
+    with Store.open(URL, base=tmp_path) as store:
+        assert rows(tmp_path / "study.db") == before | {"nasplat_observation": []}
+        store.observe(study_id, {"weights": 1}, [ObservationRecord("norm_drift", 1, {"mean_shift": 0.5})])
+        assert [seen.values for seen in store.observations(study_id)] == [{"mean_shift": 0.5}]
+    assert rows(tmp_path / "study.db.schema-0001.backup") == before
+
+
+def fill(store: Store, study: StudyRecord) -> int:
+    """A study with a row in every table."""
+    study_id = store.create_study(study)
+    with store.asking(study_id, "far:1:a", lease_seconds=60) as turn:
+        ticket = turn.create(Proposal({"x": 0.5}, {"depth": 0}, "k"))
+        turn.set_study_attrs({"seen": 1})
+    latency = EvaluationRecord("latency", 1.5, "ms", {"device": "a"})
+    outcome = Outcome("complete", (0.5, 1.5), evaluations=[latency], intermediate={1: 0.25})
+    assert store.tell(study_id, ticket, outcome)
+    store.machine({"fingerprint": "f"})
+    store.put_artefact(study_id, "supernet", "weights.safetensors", "hash", {"method": "sandwich"})
+    assert store.claim(study_id, "supernet", "far:1:a", 60)
+    return study_id
+
+
+def rows(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    """The content of all our tables, but for the number of the schema."""
+    connection = sqlite3.connect(path)
+    names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    ours = [n for n in names if n.startswith("nasplat_") and n != migrations.VERSION_TABLE]
+    found = {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in ours}
+    connection.close()
+    return found
 
 
 def test_a_failed_upgrade_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-REVISIONS: tuple[str, ...] = ("0001",)
+REVISIONS: tuple[str, ...] = ("0001", "0002")
 VERSION_TABLE = "nasplat_alembic_version"
