@@ -12,11 +12,13 @@ from nasplat.supernet.methods import METHODS, Method, SandwichTraining, UniformT
 from nasplat.supernet.objective import (
     Objective,
     Teacher,
+    adaptive_alpha,
     distillation,
     frozen,
     in_place,
     label_loss,
     no_teacher,
+    soft_labels,
 )
 from nasplat.supernet.policy import Fixed, Judge, Policy, Sandwich, Uniform
 from nasplat.supernet.recipe import Recipe, Settings
@@ -44,6 +46,7 @@ __all__ = [
     "Uniform",
     "UniformTraining",
     "Weight",
+    "adaptive_alpha",
     "distillation",
     "evenly",
     "frozen",
@@ -53,6 +56,7 @@ __all__ = [
     "load_weights",
     "no_teacher",
     "save_weights",
+    "soft_labels",
     "train",
     "train_network",
 ]

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasplat.supernet.divergence import AlphaDivergence
+
 Loss = Callable[[Tensor, Tensor], Tensor]  # (outputs, targets) -> scalar
 
 
@@ -57,6 +59,40 @@ def distillation(loss: Loss, *, alpha: float = 0.5, temperature: float = 1.0) ->
         given = F.log_softmax(outputs / temperature, dim=1)
         divergence = (wanted.exp() * (wanted - given)).sum(dim=1).mean()
         return (1 - alpha) * loss(outputs, targets) + alpha * temperature**2 * divergence
+
+    return objective
+
+
+def soft_labels(loss: Loss, *, weight: float = 1.0) -> Objective:
+    """loss + weight * CE(softmax(teacher), outputs): labels, and a teacher beside them (arXiv:1908.09791).
+
+    The mean over the batch, and over positions where logits (n, classes, ...) have any. Without a teacher the loss.
+    """
+
+    def objective(outputs: Tensor, targets: Tensor, teacher: Tensor | None) -> Tensor:
+        if teacher is None:
+            return loss(outputs, targets)
+        return loss(outputs, targets) + weight * F.cross_entropy(outputs, teacher.softmax(dim=1))
+
+    return objective
+
+
+def adaptive_alpha(loss: Loss, *, low: float = -1.0, high: float = 1.0, clip: float = 5.0) -> Objective:
+    """The larger of two alpha-divergences from the teacher, chosen anew for each sample (AlphaNet, arXiv:2102.07954).
+
+    Of D_low and D_high (`AlphaDivergence`, cut off at `clip`) each sample, and each position where logits
+    (n, classes, ...) have any, takes the larger; the mean over all. Its value is that of the divergences, its gradient
+    that of their surrogates. Without a teacher, as for the largest architecture itself, the loss.
+    """
+    first, second = AlphaDivergence(low, clip), AlphaDivergence(high, clip)
+
+    def objective(outputs: Tensor, targets: Tensor, teacher: Tensor | None) -> Tensor:
+        if teacher is None:
+            return loss(outputs, targets)
+        (d_low, s_low), (d_high, s_high) = first(outputs, teacher), second(outputs, teacher)
+        value = torch.maximum(d_low, d_high).mean()
+        surrogate = torch.where(d_low > d_high, s_low, s_high).mean()
+        return value + (surrogate - surrogate.detach())
 
     return objective
 
