@@ -75,7 +75,10 @@ class Store:
     # studies
 
     def create_study(self, study: StudyRecord) -> int:
-        """The id of a study: a new one, or the one of this name if space and objectives are the same."""
+        """The id of a study: a new one, or the one of this name if space and objectives are the same.
+
+        One that has no trial yet takes the new configuration; any other keeps its own, which `find_study` tells.
+        """
         with self._database.transaction() as link:
             return studies.add_study(link, study)
 

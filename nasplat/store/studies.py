@@ -31,6 +31,11 @@ _add = Statement(
     )
     .returning(_STUDY.c.id)
 )
+_reconsider = Statement(
+    update(_STUDY)
+    .where(_STUDY.c.id == bindparam("at"), _STUDY.c.trial_count == 0)
+    .values(config=bindparam("config"))
+)
 _delete = Statement(delete(_STUDY).where(_STUDY.c.id == bindparam("at")))
 _columns = (
     select(
@@ -119,12 +124,15 @@ def space_id(link: Link, space_hash: str) -> int:
 def add_study(link: Link, study: StudyRecord) -> int:
     """The id of a study: a new one, or the one of this name if it asks the same question.
 
+    Until its first trial a study has no value that depends on its configuration, so it takes the new one.
+
     Raises:
         StoreError: the name belongs to a study with another space or other objectives.
     """
     known = find_study(link, study.name)
     if known is not None:
         _refuse_another(known, study)
+        link.change(_reconsider, at=known.id, config=canonical_json(dict(study.config)))
         return known.id
     study_id = insert_study(link, study)
     put_distributions(link, study_id, study.distributions)

@@ -67,6 +67,19 @@ def test_a_name_belongs_to_one_space_and_its_objectives(
     assert store.create_study(replace(study, name="other", space=None)) != study_id
 
 
+def test_configuration_may_change_until_the_first_trial(
+    store: Store, study: StudyRecord, study_id: int
+) -> None:
+    for config in ({"epochs": 1}, {"epochs": 2}):
+        assert store.create_study(replace(study, config=config)) == study_id
+        found = store.find_study("toy")
+        assert found is not None
+        assert found.config == config
+    assert store.enqueue(study_id, Proposal({"x": 0.5}, {"depth": 0}, "k")) == 0
+    assert store.create_study(replace(study, config={"epochs": 3})) == study_id
+    assert store.studies()[0].config == {"epochs": 2}
+
+
 def test_migrations_and_tables_give_the_same_schema(tmp_path: Path, store: Store) -> None:
     engine = create_engine(f"sqlite:///{tmp_path / 'tables.db'}")
     Base.metadata.create_all(engine)
