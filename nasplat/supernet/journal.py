@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
+from textwrap import shorten
 from time import monotonic
 
 import torch
 from torch import Tensor
 
 from nasplat.errors import TrainingError
+from nasplat.space import Arch
 from nasplat.supernet.checkpoint import Checkpoint
 from nasplat.supernet.recipe import Settings
 
@@ -37,14 +41,14 @@ class Journal:
         self.settings, self.checkpoint, self.steps = settings, checkpoint, steps
         self.progress = checkpoint.load()
         self.resumed_at, self.seconds_before = self.progress.steps, self.progress.seconds
-        self._unread: list[Tensor] = []
+        self._unread: list[tuple[Sequence[Arch], Tensor]] = []
         self._started = self._looked = self._saved = monotonic()
 
-    def note(self, losses: list[Tensor]) -> None:
+    def note(self, archs: Sequence[Arch], losses: Sequence[Tensor]) -> None:
         """Take the losses of the architectures of one more step that is done."""
         self.progress.steps += 1
         self.progress.passes += len(losses)
-        self._unread.append(torch.stack(losses).mean())
+        self._unread.append((archs, torch.stack(list(losses))))
         now = monotonic()
         if now - self._looked >= self.settings.pulse or self.progress.steps == self.steps:
             self._look()
@@ -74,17 +78,30 @@ class Journal:
 
     def _look(self) -> None:
         """Read the losses since the last look, refuse those that are not finite, report progress."""
-        losses: list[float] = torch.stack(self._unread).tolist() if self._unread else []
-        self._unread.clear()
+        unread, self._unread = self._unread, []
+        losses = iter(torch.cat([losses for _, losses in unread]).tolist() if unread else [])
         self._looked = monotonic()
         self.progress.seconds = self.seconds_before + self._looked - self._started
-        for step, loss in enumerate(losses, start=self.progress.steps - len(losses)):
-            if not math.isfinite(loss):
-                raise TrainingError(
-                    f"the loss became {loss} in step {step} of {self.steps}; lower learning_rate, or set clip"
-                    f"{self.checkpoint.last_good}"
-                )
-        if losses:
-            self.progress.loss = losses[-1]
+        means = []
+        for step, (archs, _) in enumerate(unread, start=self.progress.steps - len(unread)):
+            own = list(islice(losses, len(archs)))
+            self._check(step, archs, own)
+            means.append(sum(own) / len(own))
+        if means:
+            self.progress.loss = means[-1]
             if self.settings.progress:
-                self.settings.progress(self.progress.steps, self.steps, {"loss": sum(losses) / len(losses)})
+                self.settings.progress(self.progress.steps, self.steps, {"loss": sum(means) / len(means)})
+
+    def _check(self, step: int, archs: Sequence[Arch], losses: Sequence[float]) -> None:
+        """Raise TrainingError for losses that are not finite."""
+        bad = [(arch, loss) for arch, loss in zip(archs, losses, strict=True) if not math.isfinite(loss)]
+        if bad:
+            arch, loss = bad[0]
+            values = ", ".join(f"{name}={value}" for name, value in arch.items())
+            which = (
+                f", in {len(bad)} of {len(archs)} architectures, first {arch.key} ({values})" if arch else ""
+            )
+            raise TrainingError(
+                f"the loss became {loss} in step {step} of {self.steps}{shorten(which, 200, placeholder=' ...)')};"
+                f" lower learning_rate, or set clip{self.checkpoint.last_good}"
+            )

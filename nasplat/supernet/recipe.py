@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
-from torch.optim import SGD
+from torch.optim import SGD, AdamW, Optimizer
 
 from nasplat.errors import TrainingError
 
@@ -16,14 +17,17 @@ ProgressCallback = Callable[[int, int, Mapping[str, float]], None]
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Stochastic gradient descent with Nesterov momentum: what shapes the weights, besides data, network and seed.
+    """Gradient descent on batches: what shapes the weights, besides data, network and seed.
 
     epochs: passes over the training split; its last incomplete batch is left out.
-    batch_size: examples a step; one step serves all architectures of the step.
+    batch_size: examples a step, of all processes together; one step serves all architectures of the step.
     learning_rate: the peak, after a linear warm-up (share `ramp` of the steps) and before a cosine to 0.
-    momentum, weight_decay: of SGD; vectors such as norms and biases do not decay.
+    optimiser: "sgd", with Nesterov momentum, or "adamw" (arXiv:1711.05101), for which about 1e-3 is a learning rate.
+    momentum: of SGD, and the first beta of AdamW, whose second is 0.999.
+    weight_decay: vectors such as norms and biases do not decay. AdamW's is decoupled: 0.05 is usual.
     label_smoothing: of the cross entropy, for classification only.
-    clip: the largest norm of all gradients together; none for no limit.
+    clip_value: the largest absolute value in a gradient; then clip: the largest norm of all gradients together.
+    None for no limit.
     """
 
     epochs: int = 20
@@ -34,6 +38,8 @@ class Recipe:
     weight_decay: float = 5e-4
     label_smoothing: float = 0.0
     clip: float | None = None
+    clip_value: float | None = None
+    optimiser: str = "sgd"
 
     def __post_init__(self) -> None:
         expect("epochs", self.epochs, self.epochs >= 1, "at least 1")
@@ -44,6 +50,8 @@ class Recipe:
         expect("weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
         expect("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "0 to below 1")
         expect("clip", self.clip, self.clip is None or self.clip > 0, "more than 0")
+        expect("clip_value", self.clip_value, self.clip_value is None or self.clip_value > 0, "more than 0")
+        expect("optimiser", self.optimiser, self.optimiser in OPTIMISERS, f"one of {', '.join(OPTIMISERS)}")
 
 
 def expect(name: str, value: object, fits: bool, expected: str) -> None:
@@ -73,12 +81,23 @@ class Settings:
     progress: ProgressCallback | None = None
 
 
-def make_optimiser(net: nn.Module, recipe: Recipe) -> SGD:
-    """SGD in which tensors with two dimensions or more decay; norms and biases do not (arXiv:1812.01187, 3.1)."""
+def make_optimiser(net: nn.Module, recipe: Recipe) -> Optimizer:
+    """The recipe's optimiser; tensors of two dimensions or more decay, norms and biases not (arXiv:1812.01187, 3.1)."""
     weights = [p for p in net.parameters() if p.requires_grad and p.ndim > 1]
     vectors = [p for p in net.parameters() if p.requires_grad and p.ndim <= 1]
     groups = [
         {"params": weights, "weight_decay": recipe.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
+    return OPTIMISERS[recipe.optimiser](groups, recipe)
+
+
+def _sgd(groups: list[dict[str, Any]], recipe: Recipe) -> Optimizer:
     return SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True)
+
+
+def _adamw(groups: list[dict[str, Any]], recipe: Recipe) -> Optimizer:
+    return AdamW(groups, lr=recipe.learning_rate, betas=(recipe.momentum, 0.999))
+
+
+OPTIMISERS: dict[str, Callable[[list[dict[str, Any]], Recipe], Optimizer]] = {"sgd": _sgd, "adamw": _adamw}

@@ -9,7 +9,7 @@ from dataclasses import asdict
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.optim import SGD
+from torch.optim import Optimizer
 
 from nasplat.data import Dataset, derived_seed, evaluate
 from nasplat.files import json_hash
@@ -66,7 +66,7 @@ def train(
             losses = _backward(net, phase, done, archs, batch, bf16)
             _update(optimiser, recipe, step, steps)
             phase.policy.tell(archs, losses)
-            journal.note(losses)
+            journal.note(archs, losses)
             if after_epoch and (step + 1) % feed.steps_per_epoch == 0:
                 after_epoch((step + 1) // feed.steps_per_epoch)
             if interrupted():
@@ -150,12 +150,15 @@ def _forward(net: Callable[[Tensor, Arch], Tensor], inputs: Tensor, arch: Arch, 
     return outputs.float() if bf16 else outputs
 
 
-def _update(optimiser: SGD, recipe: Recipe, step: int, steps: int) -> None:
+def _update(optimiser: Optimizer, recipe: Recipe, step: int, steps: int) -> None:
     """One step of the optimiser at the step's learning rate; it leaves no gradients behind."""
     for group in optimiser.param_groups:
         group["lr"] = learning_rate(step, steps, peak=recipe.learning_rate, ramp=recipe.ramp)
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    if recipe.clip_value is not None:
+        nn.utils.clip_grad_value_(parameters, recipe.clip_value)
     if recipe.clip is not None:
-        nn.utils.clip_grad_norm_([p for g in optimiser.param_groups for p in g["params"]], recipe.clip)
+        nn.utils.clip_grad_norm_(parameters, recipe.clip)
     optimiser.step()
     optimiser.zero_grad()
 

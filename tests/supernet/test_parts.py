@@ -168,13 +168,15 @@ def test_what_needs_classes_is_refused_without(field: str, data: Dataset) -> Non
         ("ramp", 1.0, "0 to below 1"),
         ("weight_decay", -1.0, "0 or more"),
         ("clip", 0.0, "more than 0"),
+        ("clip_value", -1.0, "more than 0"),
+        ("optimiser", "adam", "one of sgd, adamw"),
         ("warmup", 1.0, "0 to below 1"),
         ("alpha", 1.5, "0 to 1"),
         ("temperature", 0.0, "more than 0"),
         ("random", -1, "0 or more"),
     ],
 )
-def test_an_impossible_setting_is_refused_in_one_line(field: str, value: float, expected: str) -> None:
+def test_an_impossible_setting_is_refused_in_one_line(field: str, value: object, expected: str) -> None:
     with pytest.raises(TrainingError, match=f"^{field} = .*: expected {expected}"):
         METHODS["sandwich"](**{field: value})
 

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -16,11 +16,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from nasplat.data import Dataset
+from nasplat.data import Dataset, Split
 from nasplat.errors import TrainingError
 from nasplat.space import Space
-from nasplat.supernet import Fixed, Phase, Recipe, SandwichTraining, Schedule, Settings, TrainingReport, train
+from nasplat.supernet import (
+    Fixed,
+    Phase,
+    Recipe,
+    SandwichTraining,
+    Schedule,
+    Settings,
+    TrainingReport,
+    label_loss,
+    train,
+)
 
 METHOD = SandwichTraining(epochs=5, batch_size=8, warmup=0.4)  # 15 steps, the first 6 of the largest alone
 Run = Callable[..., tuple[nn.Module, TrainingReport]]
@@ -128,6 +139,45 @@ def test_a_loss_that_is_not_a_number_ends_the_training_and_keeps_the_last_good_c
     assert steps_in(path) == 7
     with pytest.raises(TrainingError, match="the loss became inf in step 2 of 12"):
         train(Plain(4, 3), data, flaky(2, lambda o, t: o.sum() * 0 + torch.inf), recipe, Settings(pulse=3600))
+
+
+@dataclass
+class Poison:
+    """A morphism that spoils the weights of the last unit, which only the widest architecture has."""
+
+    exact = False
+
+    def __call__(self, net: nn.Module, optimiser: Optimizer) -> None:
+        net.first.weight.data[-1] = torch.nan
+
+
+def test_a_loss_that_is_not_a_number_names_the_architecture_that_had_it(
+    space: Space,
+    data: Dataset,
+    make_net,  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+) -> None:
+    path, loss = tmp_path / "checkpoint", label_loss(F.cross_entropy)
+    policy = Fixed((space.smallest(), space.largest()))
+    schedule = Schedule((Phase(0.5, policy, loss), Phase(1.0, policy, loss, on_enter=(Poison(),))))
+    key, settings = space.largest().key, Settings(checkpoint=path, save_every=0, pulse=3600)
+    with pytest.raises(TrainingError) as caught:
+        train(make_net(), data, schedule, Recipe(epochs=4, batch_size=8), settings)
+    assert str(caught.value) == (
+        f"the loss became nan in step 6 of 12, in 1 of 2 architectures, first {key} (width=8);"
+        f" lower learning_rate, or set clip; the last good checkpoint stays at {path}"
+    )
+    assert steps_in(path) == 6
+
+
+def test_an_example_that_is_not_a_number_spoils_all_architectures(
+    space: Space, data: Dataset, make_net
+) -> None:  # type: ignore[no-untyped-def]
+    inputs = data.train.inputs.clone()
+    inputs[5, 0] = torch.nan
+    spoilt = replace(data, train=Split(inputs, data.train.targets))
+    with pytest.raises(TrainingError, match=r"nan in step \d of 15, in 1 of 1 architectures, first"):
+        train(make_net(), spoilt, METHOD.schedule(space, data, 0), METHOD)
 
 
 def test_a_weight_that_is_not_a_number_is_never_written(data: Dataset, tmp_path: Path) -> None:

@@ -131,6 +131,41 @@ def test_clipping_bounds_the_update(data: Dataset) -> None:
     )  # Nesterov's first step: g + 0.9 g
 
 
+def test_clipping_values_bounds_each_number_of_the_gradient(data: Dataset) -> None:
+    module = nn.Linear(4, 3)
+    start = [p.detach().clone() for p in module.parameters()]
+    loss = F.cross_entropy(module(data.train.inputs), data.train.targets)
+    grads = torch.autograd.grad(loss, list(module.parameters()))
+    assert any((grad.abs() > 0.02).any() for grad in grads)
+    recipe = Recipe(epochs=1, batch_size=24, learning_rate=2.0, ramp=0.0, weight_decay=0.0, clip_value=0.02)
+    train_network(module, replace(data, augment=None), recipe)
+    for p, before, grad in zip(module.parameters(), start, grads, strict=True):
+        torch.testing.assert_close(p.detach(), before - 2.0 * 1.9 * grad.clip(-0.02, 0.02))
+
+
+def test_adamw_equals_its_formula(data: Dataset) -> None:
+    """arXiv:1711.05101, algorithm 2, with bias correction; the bias vector does not decay."""
+    data = replace(data, augment=None)
+    recipe = Recipe(
+        epochs=5, batch_size=24, learning_rate=0.03, ramp=0.0, weight_decay=0.1, optimiser="adamw"
+    )
+    module, reference = nn.Linear(4, 3), nn.Linear(4, 3)
+    reference.load_state_dict(module.state_dict())
+    train_network(module, data, recipe)
+    moments = {p: (torch.zeros_like(p), torch.zeros_like(p)) for p in reference.parameters()}
+    for step in range(5):
+        loss = F.cross_entropy(reference(data.train.inputs), data.train.targets)
+        rate = 0.03 * (1 + math.cos(math.pi * step / 5)) / 2
+        for (p, (m, v)), g in zip(moments.items(), torch.autograd.grad(loss, list(moments)), strict=True):
+            m.mul_(0.9).add_(0.1 * g)
+            v.mul_(0.999).add_(0.001 * g**2)
+            corrected = m / (1 - 0.9 ** (step + 1)), v / (1 - 0.999 ** (step + 1))
+            decay = 0.1 * p.detach() if p.ndim > 1 else 0.0
+            p.data.sub_(rate * (corrected[0] / (corrected[1].sqrt() + 1e-8) + decay))
+    for ours, theirs in zip(module.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
 def test_a_regression_trains_with_its_own_task_and_reports_each_epoch() -> None:
     x = torch.randn(96, 4, generator=torch.Generator().manual_seed(1))
     y = x @ torch.tensor([[1.0], [-2.0], [0.5], [3.0]]) + 1
