@@ -7,9 +7,13 @@ recalibrate(module, train_batches)                 # its own batch norm statisti
 
 from __future__ import annotations
 
+from nasplat.elastic.batch_norms import ElasticBatchNorm2d, ElasticBatchStatistics2d
 from nasplat.elastic.extraction import UntraceableNetwork, extract
-from nasplat.elastic.layers import Elastic, ElasticBatchNorm2d, ElasticConv2d, ElasticDepth, ElasticLinear
+from nasplat.elastic.group_norms import ElasticEvoNorm2d, ElasticGroupNorm, ElasticLayerNorm, EvoNorm2d
+from nasplat.elastic.layers import Elastic, ElasticConv2d, ElasticDepth, ElasticLinear, Restricted
+from nasplat.elastic.norms import NORMS, Activated, Norms
 from nasplat.elastic.recalibration import Recalibration, recalibrate
+from nasplat.elastic.routers import Key, OneHot, keyed
 from nasplat.elastic.sizes import Dimension, Quotient, Scaled, Size
 from nasplat.elastic.sources import (
     Bank,
@@ -26,18 +30,29 @@ from nasplat.elastic.sources import (
 from nasplat.elastic.space import ElasticSpace, reset_parameters
 
 __all__ = [
+    "NORMS",
+    "Activated",
     "Bank",
     "Constant",
     "Crop",
     "Dimension",
     "Elastic",
     "ElasticBatchNorm2d",
+    "ElasticBatchStatistics2d",
     "ElasticConv2d",
     "ElasticDepth",
+    "ElasticEvoNorm2d",
+    "ElasticGroupNorm",
+    "ElasticLayerNorm",
     "ElasticLinear",
     "ElasticSpace",
+    "EvoNorm2d",
+    "Key",
+    "Norms",
+    "OneHot",
     "Quotient",
     "Recalibration",
+    "Restricted",
     "Router",
     "Scaled",
     "Size",
@@ -47,6 +62,7 @@ __all__ = [
     "WeightSource",
     "combine",
     "extract",
+    "keyed",
     "recalibrate",
     "reset_parameters",
     "slice_crop",

@@ -1,7 +1,9 @@
 """Extraction: the subnet of one architecture as an ordinary module of plain torch.nn layers.
 
 The network is traced by torch.fx at a fixed architecture. Elastic layers are leaves and give their plain layer;
-depth and other decisions about the architecture are Python control flow, which the trace follows.
+depth and other decisions about the architecture are Python control flow, which the trace follows. A plain layer that
+torch.nn does not have, such as EvoNorm, is a small module of its own; a second trace dissolves it into its operations
+and parameters, so that what comes out needs nothing but torch.
 """
 
 from __future__ import annotations
@@ -33,15 +35,34 @@ def extract(net: nn.Module, arch: Arch) -> fx.GraphModule:
     torch.nn are leaves and keep their class. UntraceableNetwork names the line that does not trace, such as an
     `if` on the values of a tensor.
     """
+    return inline(outline(net, arch))
+
+
+def outline(net: nn.Module, arch: Arch) -> fx.GraphModule:
+    """The subnet, in which plain layers that torch.nn does not have are still modules: those can reset themselves."""
     tracer = _Tracer()
+    graph = _traced(tracer, _Subnet(net, arch))
+    module = fx.GraphModule(tracer.parts(graph), graph, type(net).__name__)
+    return module.train(net.training)
+
+
+def inline(module: fx.GraphModule) -> fx.GraphModule:
+    """The same network, of torch.nn layers and bare parameters only; it takes the weights over, without a copy."""
+    tracer = fx.Tracer()
+    layers = (node.target for node in module.graph.find_nodes(op="call_module"))
+    if all(tracer.is_leaf_module(module.get_submodule(str(name)), str(name)) for name in layers):
+        return module
+    graph = _traced(tracer, module)
+    return fx.GraphModule(module, graph, type(module).__name__).train(module.training)
+
+
+def _traced(tracer: fx.Tracer, module: nn.Module) -> fx.Graph:
     try:
-        graph = tracer.trace(_Subnet(net, arch))
+        return tracer.trace(module)
     except NasplatError:
         raise
     except Exception as error:
         raise UntraceableNetwork(_explain(error)) from error
-    module = fx.GraphModule(tracer.parts(graph), graph, type(net).__name__)
-    return module.train(net.training)
 
 
 class _Subnet(nn.Module):

@@ -8,7 +8,7 @@ affair: every layer takes `source`, a factory that gets the layer's `Slot`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from nasplat.elastic.sizes import Dimension, Quotient, dimension
 from nasplat.elastic.sources import Slot, SourceFactory, sliced
-from nasplat.space import Arch
+from nasplat.space import Arch, Choice
 
-Layer = TypeVar("Layer", nn.Conv2d, nn.Linear, nn.BatchNorm2d)
+Layer = TypeVar("Layer", bound=nn.Module)
 
 
 @runtime_checkable
@@ -27,7 +27,19 @@ class Elastic(Protocol):
     """A layer that has a plain form in every architecture: a leaf of extraction."""
 
     def plain(self, arch: Arch) -> nn.Module:
-        """The torch.nn layer of one architecture, with copies of its weights."""
+        """The torch.nn layer of one architecture, with copies of its weights.
+
+        Where torch.nn has none: a small module that torch.fx can trace and that can `reset_parameters()`.
+        """
+        ...
+
+
+@runtime_checkable
+class Restricted(Protocol):
+    """A layer that cannot take every size."""
+
+    def check(self, choices: Sequence[Choice]) -> None:
+        """Raise NasplatError when some values of the space's choices give a size that the layer cannot take."""
         ...
 
 
@@ -70,7 +82,7 @@ class ElasticConv2d(nn.Module):
         layer = nn.Conv2d(
             rows * groups, outputs, kernel, self.stride, kernel // 2, groups=groups, bias=False, device="meta"
         )
-        return _fill(layer, weight, bias)
+        return fill(layer, weight=weight, bias=bias)
 
 
 class ElasticLinear(nn.Module):
@@ -98,49 +110,7 @@ class ElasticLinear(nn.Module):
         """The ordinary linear layer of one architecture, with copied weights."""
         weight, bias = self.source(arch)
         layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
-        return _fill(layer, weight, bias)
-
-
-class ElasticBatchNorm2d(nn.Module):
-    """Batch normalisation of the channels that an architecture has.
-
-    Weight and bias come from the source. Running statistics are no weights: the full-width buffers hold a blend
-    of the architectures seen in training, so a subnet is recalibrated before it is judged (`recalibrate`).
-    Shapes: x (n, c, h, w) -> (n, c, h, w).
-    """
-
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(
-        self,
-        channels: int | Dimension,
-        *,
-        eps: float = 1e-5,
-        momentum: float = 0.1,
-        source: SourceFactory = sliced,
-    ) -> None:
-        super().__init__()
-        channels = dimension(channels)
-        self.eps, self.momentum = eps, momentum
-        self.source = source(Slot({"weight": (channels,), "bias": (channels,)}, _start_as_identity))
-        self.register_buffer("running_mean", torch.zeros(channels.maximum))
-        self.register_buffer("running_var", torch.ones(channels.maximum))
-
-    def forward(self, x: Tensor, arch: Arch) -> Tensor:
-        weight, bias = self.source(arch)
-        mean, var = self.running_mean[: weight.shape[0]], self.running_var[: weight.shape[0]]
-        return F.batch_norm(x, mean, var, weight, bias, self.training, self.momentum, self.eps)
-
-    def plain(self, arch: Arch) -> nn.BatchNorm2d:
-        """The ordinary batch norm of one architecture, with copied weights and statistics."""
-        weight, bias = self.source(arch)
-        channels = weight.shape[0]
-        layer = nn.BatchNorm2d(channels, self.eps, self.momentum, device="meta")
-        layer.running_mean = self.running_mean[:channels].clone()
-        layer.running_var = self.running_var[:channels].clone()
-        layer.num_batches_tracked = torch.zeros((), dtype=torch.long, device=weight.device)
-        return _fill(layer, weight, bias)
+        return fill(layer, weight=weight, bias=bias)
 
 
 class ElasticDepth(nn.ModuleList):
@@ -178,14 +148,18 @@ def _start_as_torch(tensors: Mapping[str, Tensor]) -> None:
         nn.init.uniform_(tensors["bias"], -bound, bound)
 
 
-def _start_as_identity(tensors: Mapping[str, Tensor]) -> None:
-    nn.init.ones_(tensors["weight"])
-    nn.init.zeros_(tensors["bias"])
+def affine_slot(channels: Dimension) -> Slot:
+    return Slot({"weight": (channels,), "bias": (channels,)}, start_as_identity)
 
 
-def _fill(layer: Layer, weight: Tensor, bias: Tensor | None) -> Layer:
+def start_as_identity(tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        nn.init.constant_(tensor, 0.0 if name == "bias" else 1.0)
+
+
+def fill(layer: Layer, **weights: Tensor | None) -> Layer:
     """The layer, made without storage, with packed copies of its weights."""
-    for name, tensor in (("weight", weight), ("bias", bias)):
+    for name, tensor in weights.items():
         if tensor is not None:
             copy = tensor.detach().clone(memory_format=torch.contiguous_format)
             setattr(layer, name, nn.Parameter(copy))

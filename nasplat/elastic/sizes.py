@@ -6,12 +6,13 @@ their neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Protocol
 
-from nasplat.errors import InvalidArchitecture
-from nasplat.space import Value
+from nasplat.errors import InvalidArchitecture, NasplatError, expected_one_of
+from nasplat.space import Choice, Value
 
 
 class Dimension(Protocol):
@@ -116,6 +117,16 @@ class Quotient:
 
     def __call__(self, arch: Mapping[str, Value]) -> int:
         return self.size(arch) // self.by(arch)
+
+
+def assignments(names: Sequence[str], choices: Sequence[Choice]) -> Iterator[dict[str, Value]]:
+    """Every combination of values of the named choices, whatever their conditions; NasplatError for an unknown name."""
+    known = {choice.name: choice.values for choice in choices}
+    for name in names:
+        if name not in known:
+            raise NasplatError(f"a size follows the choice {name!r}: {expected_one_of(name, known)}")
+    for values in product(*(known[name] for name in names)):
+        yield dict(zip(names, values, strict=True))
 
 
 def dimension(size: int | Dimension) -> Dimension:

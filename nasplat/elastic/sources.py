@@ -121,12 +121,16 @@ class WeightSource(nn.Module):
 
     def forward(self, arch: Arch) -> tuple[Tensor, Tensor | None]:
         """The weight and the bias (None where the slot has none) of an architecture, differentiable."""
-        coefficients, tensors = self.router(arch), self.bank.slot.tensors
-        cropped = {
+        tensors = self.tensors(arch)
+        return tensors["weight"], tensors.get("bias")
+
+    def tensors(self, arch: Arch) -> dict[str, Tensor]:
+        """Every tensor of the slot in an architecture, by name."""
+        coefficients = self.router(arch)
+        return {
             name: self.crop(combine(coefficients, self.bank.atoms(name)), dimensions, arch)
-            for name, dimensions in tensors.items()
+            for name, dimensions in self.bank.slot.tensors.items()
         }
-        return cropped["weight"], cropped.get("bias")
 
 
 SourceFactory: TypeAlias = Callable[[Slot], WeightSource]

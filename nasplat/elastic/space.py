@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from nasplat.elastic.extraction import extract
+from nasplat.elastic.extraction import inline, outline
+from nasplat.elastic.layers import Restricted
 from nasplat.errors import NasplatError
 from nasplat.space import Arch, Choice, Space
 
@@ -48,7 +49,7 @@ class ElasticSpace(Space):
     def supernet(self, seed: int = 0) -> nn.Module:
         """The elastic network on the CPU with fresh weights, called as net(x, arch); no other draw is moved."""
         with _seeded(seed):
-            return self.network()
+            return self._checked(self.network())
 
     def build(self, arch: Arch, seed: int = 0) -> nn.Module:
         """The network of one architecture with fresh weights, as plain torch.nn layers, called as module(x).
@@ -56,14 +57,20 @@ class ElasticSpace(Space):
         The supernet is only ever made without storage; what is allocated is the subnet.
         """
         self.validate(arch)
-        module = extract(self._blueprint, arch).to_empty(device="cpu")
+        module = outline(self._blueprint, arch).to_empty(device="cpu")
         reset_parameters(module, seed)
-        return module
+        return inline(module)
 
     @cached_property
     def _blueprint(self) -> nn.Module:
         with torch.device("meta"):
-            return self.network()
+            return self._checked(self.network())
+
+    def _checked(self, net: nn.Module) -> nn.Module:
+        for layer in net.modules():
+            if isinstance(layer, Restricted):
+                layer.check(self.choices)
+        return net
 
 
 def reset_parameters(module: nn.Module, seed: int) -> None:

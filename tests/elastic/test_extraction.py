@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import weakref
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, fx, nn
 
-from nasplat.elastic import ElasticBatchNorm2d, ElasticLinear, ElasticSpace, Size, UntraceableNetwork, extract
-from nasplat.space import Arch
+from nasplat.elastic import (
+    ElasticBatchNorm2d,
+    ElasticConv2d,
+    ElasticLinear,
+    ElasticSpace,
+    Norms,
+    Size,
+    Slot,
+    UntraceableNetwork,
+    extract,
+    sliced,
+)
+from nasplat.export.network import prepare
+from nasplat.space import Arch, ordinal
 
 ARCH = Arch({"depth": 1, "width": 7, "expand": 0.5, "kernel1": 3})
 
@@ -160,3 +173,86 @@ def test_a_norm_without_its_architecture_is_told_by_its_line() -> None:
 
     with pytest.raises(UntraceableNetwork, match=r"`return self\.norm\(x\)`.*norm is called without an Arch"):
         extract(Forgetful(), Arch({}))
+
+
+class Positions(nn.Module):
+    """A parameter of elastic width that belongs to no layer of torch.nn."""
+
+    def __init__(self, width: Size) -> None:
+        super().__init__()
+        self.source = sliced(Slot({"weight": (Size(1), width)}, lambda tensors: tensors["weight"].zero_()))
+
+    def forward(self, x: Tensor, arch: Arch) -> Tensor:
+        return x + self.source(arch)[0]
+
+    def plain(self, arch: Arch) -> nn.Module:
+        return Shift(self.source(arch)[0].detach().clone())
+
+
+class Shift(nn.Module):
+    """What Positions is in one architecture."""
+
+    def __init__(self, values: Tensor) -> None:
+        super().__init__()
+        self.values = nn.Parameter(values)
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.values)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.values
+
+
+class Placed(nn.Module):
+    """EvoNorm on images, then a linear layer and a shift that runs twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        width = Size(4, "width")
+        self.block = nn.ModuleList(
+            [ElasticConv2d(3, width, 3), Norms("evonorm_s0", group=2).activated(width, nn.ReLU())]
+        )
+        self.pos, self.head = Positions(width), ElasticLinear(width, 2)
+
+    def forward(self, x: Tensor, arch: Arch) -> Tensor:
+        for part in self.block:
+            x = part(x, arch)
+        return self.head(self.pos(self.pos(x.mean((2, 3)), arch), arch), arch)
+
+
+PLACED = ElasticSpace("placed", [ordinal("width", (2, 4))], network=Placed, input_shape=(3, 4, 4))
+
+
+def test_layers_that_torch_lacks_become_operations_and_bare_parameters() -> None:
+    net, x, arch = PLACED.supernet(), torch.randn(2, 3, 4, 4), Arch({"width": 2})
+    net.pos.source.bank.weight_0.data.normal_()
+    module = extract(net, arch)
+    torch.testing.assert_close(module(x), net(x, arch))
+    kinds = {type(module.get_submodule(str(n.target))) for n in module.graph.find_nodes(op="call_module")}
+    assert kinds == {nn.Conv2d, nn.Linear}
+    assert {name: tuple(p.shape) for name, p in module.named_parameters()} == {
+        "block.0.weight": (2, 3, 3, 3),
+        "block.1.weight": (2, 1, 1),
+        "block.1.bias": (2, 1, 1),
+        "block.1.v": (2, 1, 1),
+        "pos.values": (1, 2),
+        "head.weight": (2, 2),
+        "head.bias": (2,),
+    }
+
+
+def test_bare_parameters_of_a_built_network_start_by_the_rule_of_their_layer() -> None:
+    values = PLACED.build(Arch({"width": 4}), seed=3).pos.values
+    assert values.any()
+    assert torch.equal(values, PLACED.build(Arch({"width": 4}), seed=3).pos.values)
+
+
+def test_layers_that_torch_lacks_are_printed_as_source() -> None:
+    x = torch.randn(5, 3, 4, 4)
+    network, outputs = prepare(PLACED.build(Arch({"width": 4})), x)
+    assert "self.pos_values = nn.Parameter(torch.empty(1, 4))" in network.source
+    scope: dict[str, Any] = {"__name__": "network", "__file__": "network.py"}
+    exec(network.source, scope)
+    printed = scope["Network"]()
+    printed.load_state_dict(network.weights)
+    torch.testing.assert_close(printed.eval()(x), outputs)
