@@ -8,6 +8,7 @@ recalibrate(module, train_batches)                 # its own batch norm statisti
 from __future__ import annotations
 
 from nasplat.elastic.batch_norms import ElasticBatchNorm2d, ElasticBatchStatistics2d
+from nasplat.elastic.crops import KernelTransform, transformed
 from nasplat.elastic.extraction import UntraceableNetwork, extract
 from nasplat.elastic.group_norms import ElasticEvoNorm2d, ElasticGroupNorm, ElasticLayerNorm, EvoNorm2d
 from nasplat.elastic.layers import Elastic, ElasticConv2d, ElasticDepth, ElasticLinear, Restricted
@@ -47,6 +48,7 @@ __all__ = [
     "ElasticLinear",
     "ElasticSpace",
     "EvoNorm2d",
+    "KernelTransform",
     "Key",
     "Norms",
     "OneHot",
@@ -67,4 +69,5 @@ __all__ = [
     "reset_parameters",
     "slice_crop",
     "sliced",
+    "transformed",
 ]
