@@ -1,0 +1,74 @@
+"""Morphisms: what edits a supernet, and its optimiser's state along with it, when a phase begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from nasplat.elastic.groups import ChannelGroup, channel_groups
+from nasplat.elastic.sizes import Dimension, assignments
+from nasplat.space import Space
+
+
+@dataclass(frozen=True, slots=True)
+class SortChannels:
+    """Important channels first, so that narrower subnets start with them (Once-for-All, arXiv:1908.09791).
+
+    The importance of a channel is the L1 norm of the weights that read it. Rows, columns, norms with their statistics,
+    and the optimiser's averages move together. Channels stay within the bands between widths of the space
+    `trained`: its architectures, not only the largest, compute what they did before.
+    """
+
+    trained: Space
+
+    @property
+    def exact(self) -> bool:
+        """Nothing changes but the order of sums."""
+        return True
+
+    def __call__(self, net: nn.Module, optimiser: Optimizer) -> None:
+        for group in channel_groups(net):
+            order = channel_order(group, widths(group.dimension, self.trained))
+            permute(group, order, optimiser)
+
+
+def widths(dimension: Dimension, space: Space) -> list[int]:
+    """The sizes of a dimension in the architectures of a space, rising, the largest included."""
+    known = {choice.name for choice in space.choices}
+    met = assignments(dimension.choices, space.choices) if known.issuperset(dimension.choices) else ()
+    return sorted({dimension(values) for values in met} | {dimension.maximum})
+
+
+def channel_order(group: ChannelGroup, bands: Sequence[int]) -> Tensor:
+    """The channels (maximum,) of a group by falling importance within each band; its units stay whole.
+
+    bands: rising ends of the bands, the last the maximum.
+    """
+    with torch.no_grad():
+        columns = [_sums(reader.tensor.abs(), reader.axis) for reader in group.readers]
+        importance = torch.stack(columns).sum(0).reshape(-1, group.unit).sum(1)
+    starts = [0, *(end // group.unit for end in bands)]
+    orders = [
+        start + importance[start:end].argsort(descending=True, stable=True) for start, end in pairwise(starts)
+    ]
+    units = torch.cat(orders)[:, None] * group.unit
+    return (units + torch.arange(group.unit, device=units.device)).flatten()
+
+
+@torch.no_grad()
+def permute(group: ChannelGroup, order: Tensor, optimiser: Optimizer) -> None:
+    """Put the channels of a group in an order, in weights, statistics and the optimiser's state."""
+    for place in group.axes:
+        state = optimiser.state.get(place.tensor, {}).values()
+        like = [value for value in state if isinstance(value, Tensor) and value.shape == place.tensor.shape]
+        for tensor in (place.tensor, *like):
+            tensor.copy_(tensor.index_select(place.axis, order))
+
+
+def _sums(tensor: Tensor, axis: int) -> Tensor:
+    return tensor.movedim(axis, 0).flatten(1).sum(1)

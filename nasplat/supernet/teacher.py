@@ -1,0 +1,65 @@
+"""Teachers that are taken from the supernet itself while it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from nasplat.elastic import extract
+from nasplat.errors import TrainingError
+from nasplat.space import Space
+
+
+class FrozenLargest:
+    """The largest network as it was when it was captured, in eval mode (Once-for-All, arXiv:1908.09791).
+
+    Put a `Capture` of it into the `on_enter` of the phase that it begins to teach in. It is kept in checkpoints, and
+    brought back as a network that the space builds, so the space must be elastic.
+    """
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self._module: nn.Module | None = None
+
+    def __call__(self, inputs: Tensor, outputs: Tensor | None) -> Tensor | None:
+        if self._module is None:
+            raise TrainingError("the frozen teacher was never captured: put Capture(teacher) into on_enter")
+        with torch.no_grad():
+            taught: Tensor = self._module(inputs)
+        return taught
+
+    def capture(self, net: nn.Module) -> None:
+        """Take the largest subnet of a supernet as it is now; the supernet stays as it is."""
+        training = net.training
+        self._module = extract(net.eval(), self.space.largest()).requires_grad_(False)
+        net.train(training)
+
+    def state(self) -> dict[str, Tensor]:
+        """The tensors of the network; none before it was captured."""
+        return {} if self._module is None else dict(self._module.state_dict())
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """The network of a state, where its tensors are."""
+        module = self.space.build(self.space.largest())
+        module.load_state_dict(dict(state))
+        device = next(iter(state.values())).device
+        self._module = module.to(device).eval().requires_grad_(False)
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """Let a teacher take the largest network when a phase begins."""
+
+    teacher: FrozenLargest
+
+    @property
+    def exact(self) -> bool:
+        """The supernet is only looked at."""
+        return True
+
+    def __call__(self, net: nn.Module, optimiser: Optimizer) -> None:
+        self.teacher.capture(net)
