@@ -5,6 +5,7 @@ Beside it live its outer forms: an Optuna distribution, an Optuna parameter and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,11 @@ class Choice:
         # Equal in Python (1 and True) is too close: Optuna and `in` could not tell them apart.
         if len(set(self.values)) < len(self.values):
             raise NasplatError(f"choice {self.name!r} has equal values {self.values}: list each value once")
+
+    @property
+    def kind(self) -> str:
+        """What the choice is about: its name up to the first digit or underscore, "kernel" of "kernel1_2"."""
+        return re.split(r"[\d_]", self.name, maxsplit=1)[0] or self.name
 
     def active(self, earlier: Mapping[str, Value]) -> bool:
         """Whether the choice matters, given the values of the earlier active choices."""

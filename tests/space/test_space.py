@@ -240,6 +240,17 @@ def test_smallest_and_largest_are_the_ends_of_ordered_choices(staged: Space) -> 
     assert staged.largest() == Arch({"depth": 2, "op": "conv", "width": 16, "kernel": 9})
 
 
+def test_the_kind_of_a_choice_is_the_first_word_of_its_name() -> None:
+    named = {
+        "kernel1_2": "kernel",
+        "width3": "width",
+        "resolution": "resolution",
+        "paths_1": "paths",
+        "3x3": "3x3",
+    }
+    assert {name: categorical(name, (0, 1)).kind for name in named} == named
+
+
 def test_a_chain_of_conditions_is_counted_without_being_listed() -> None:
     choices = [ordinal(f"depth{i}", (1, 2, 3)) for i in range(30)]
     choices += [
