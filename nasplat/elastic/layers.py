@@ -44,7 +44,7 @@ class Restricted(Protocol):
 
 
 class ElasticConv2d(nn.Module):
-    """A convolution with elastic channels and kernel; the padding k // 2 keeps odd kernels aligned.
+    """A convolution with elastic channels and kernel; the padding, by default k // 2, keeps odd kernels aligned.
 
     With the default source a narrower layer is the leading block of a wider one and a smaller kernel the centre
     of a larger one (Once-for-All, arXiv:1908.09791). Depthwise: `groups` is the width itself.
@@ -59,11 +59,12 @@ class ElasticConv2d(nn.Module):
         *,
         stride: int = 1,
         groups: int | Dimension = 1,
+        padding: int | None = None,
         bias: bool = False,
         source: SourceFactory = sliced,
     ) -> None:
         super().__init__()
-        self.stride, self.groups = stride, dimension(groups)
+        self.stride, self.groups, self.padding = stride, dimension(groups), padding
         inputs, outputs, kernel = dimension(inputs), dimension(outputs), dimension(kernel)
         rows = inputs if groups == 1 else Quotient(inputs, self.groups)
         self.source = source(_linear_slot((outputs, rows, kernel, kernel), bias))
@@ -72,17 +73,21 @@ class ElasticConv2d(nn.Module):
         weight, bias = self.source(arch)
         # A slice is not packed: one copy in the order of the images saves one in each of three convolutions.
         weight = weight.contiguous(memory_format=_memory_format(x))
-        return F.conv2d(x, weight, bias, self.stride, weight.shape[-1] // 2, groups=self.groups(arch))
+        padding = self._padding(weight.shape[-1])
+        return F.conv2d(x, weight, bias, self.stride, padding, groups=self.groups(arch))
 
     def plain(self, arch: Arch) -> nn.Conv2d:
         """The ordinary convolution of one architecture, with copied weights."""
         weight, bias = self.source(arch)
         outputs, rows, kernel, _ = weight.shape
-        groups = self.groups(arch)
+        groups, padding = self.groups(arch), self._padding(kernel)
         layer = nn.Conv2d(
-            rows * groups, outputs, kernel, self.stride, kernel // 2, groups=groups, bias=False, device="meta"
+            rows * groups, outputs, kernel, self.stride, padding, groups=groups, bias=False, device="meta"
         )
         return fill(layer, weight=weight, bias=bias)
+
+    def _padding(self, kernel: int) -> int:
+        return kernel // 2 if self.padding is None else self.padding
 
 
 class ElasticLinear(nn.Module):
