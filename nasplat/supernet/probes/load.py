@@ -1,0 +1,145 @@
+"""How often everything was trained: values of choices, sizes of networks, atoms of weight banks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from nasplat.elastic import Key, OneHot, WeightSource
+from nasplat.space import Arch, Choice, Space
+from nasplat.supernet.policy import Judge, Policy
+from nasplat.supernet.probes.look import Look
+from nasplat.supernet.schedule import Schedule, Stateful
+
+TALLY = "tally"  # the name in checkpoints
+
+
+class Tally:
+    """Writes down which architectures the policies of a schedule ask for, until somebody takes the list.
+
+    A policy that is watched is asked and told as before; writing down costs it nothing that could be measured.
+    """
+
+    def __init__(self, space: Space, recording: bool = True) -> None:
+        self.space, self.recording = space, recording
+        self._archs: list[Arch] = []
+
+    def watch(self, schedule: Schedule) -> Schedule:
+        """The same schedule, its policies watched."""
+        watched = {id(phase.policy): Watched(phase.policy, self) for phase in schedule.phases}
+        phases = [replace(phase, policy=watched[id(phase.policy)]) for phase in schedule.phases]
+        return replace(schedule, phases=tuple(phases))
+
+    def take(self) -> list[Arch]:
+        """What was asked for since the last time, in order."""
+        taken, self._archs = self._archs, []
+        return taken
+
+    def note(self, archs: Iterable[Arch]) -> None:
+        """Write down, if recording."""
+        if self.recording:
+            self._archs.extend(archs)
+
+    def state(self) -> dict[str, Tensor]:
+        """The list as positions of values (architectures, choices), -1 for an inactive choice; empty when it is."""
+        if not self._archs:
+            return {}
+        rows = [[_position(choice, arch) for choice in self.space.choices] for arch in self._archs]
+        return {TALLY: torch.tensor(rows, dtype=torch.int16)}
+
+    def restore(self, positions: Tensor) -> None:
+        """Take up a list that `state` gave."""
+        rows = positions.tolist()
+        self._archs = []
+        self.note(_arch(self.space.choices, row) for row in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A policy with a tally beside it; whatever the policy learns stays its own."""
+
+    policy: Policy
+    tally: Tally
+
+    def ask(self, step: int, judge: Judge) -> list[Arch]:
+        archs = self.policy.ask(step, judge)
+        self.tally.note(archs)
+        return archs
+
+    def tell(self, archs: Sequence[Arch], losses: Sequence[Tensor]) -> None:
+        self.policy.tell(archs, losses)
+
+    def state(self) -> dict[str, Tensor]:
+        """The state of the policy, if it learns, and the tally's."""
+        learned = self.policy.state() if isinstance(self.policy, Stateful) else {}
+        return learned | self.tally.state()
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Give both what is theirs."""
+        learned = {name: tensor for name, tensor in state.items() if name != TALLY}
+        if learned and isinstance(self.policy, Stateful):
+            self.policy.restore(learned)
+        if TALLY in state:
+            self.tally.restore(state[TALLY])
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How often each value of each choice, each bin of MACs and each one-hot atom was trained since the last look.
+
+    "architectures" counts all visits, "choices" those of each value, "atoms" those of each atom of a bank that a key
+    picks from, "macs" those of `bins` equal bins between the smallest and the largest network, by their lower end.
+    Cost: some 0.1 ms for each architecture, at the look; the loop only keeps a list. Sources: balanced mixtures count
+    atoms (arXiv:2306.11982), ShiftNAS bins (arXiv:2307.08300).
+    """
+
+    bins: int = 8
+    unit: ClassVar[str] = "architectures"
+
+    def __call__(self, at: Look, before: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        visits = Counter(at.asked)
+        return {
+            "architectures": visits.total(),
+            "choices": {choice.name: _values(choice, visits) for choice in at.space.choices},
+            "atoms": atoms(at.net, visits),
+        }
+
+
+def _values(choice: Choice, visits: Counter[Arch]) -> dict[str, int]:
+    """Visits of each value of a choice, where it was active."""
+    found = Counter[str]()
+    for arch, times in visits.items():
+        if choice.name in arch:
+            found[str(arch[choice.name])] += times
+    return {str(value): found[str(value)] for value in choice.values}
+
+
+def atoms(net: nn.Module, visits: Counter[Arch]) -> dict[str, dict[str, int]]:
+    """Visits of each atom of the banks that a key picks from; banks of the same key count once, by the first's name."""
+    routed = {
+        module.router.key: name
+        for name, module in reversed(list(net.named_modules()))
+        if isinstance(module, WeightSource) and isinstance(module.router, OneHot)
+    }
+    return {name: _picked(key, visits) for key, name in routed.items()}
+
+
+def _picked(key: Key, visits: Counter[Arch]) -> dict[str, int]:
+    found = Counter[int]()
+    for arch, times in visits.items():
+        found[key(arch)] += times
+    return {str(number): found[number] for number in range(len(key))}
+
+
+def _position(choice: Choice, arch: Arch) -> int:
+    return choice.index(arch[choice.name]) if choice.name in arch else -1
+
+
+def _arch(choices: Sequence[Choice], positions: Sequence[int]) -> Arch:
+    pairs = zip(choices, positions, strict=True)
+    return Arch({choice.name: choice.values[p] for choice, p in pairs if p >= 0})
