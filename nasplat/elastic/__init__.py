@@ -7,8 +7,16 @@ recalibrate(module, train_batches)                 # its own batch norm statisti
 
 from __future__ import annotations
 
+from nasplat.elastic.attention import ElasticAttention
 from nasplat.elastic.batch_norms import ElasticBatchNorm2d, ElasticBatchStatistics2d
 from nasplat.elastic.crops import KernelTransform, transformed
+from nasplat.elastic.embedding import (
+    ElasticClassToken,
+    ElasticEmbedding,
+    ElasticPatches,
+    ElasticPositions,
+    ElasticTable,
+)
 from nasplat.elastic.extraction import UntraceableNetwork, extract
 from nasplat.elastic.group_norms import ElasticEvoNorm2d, ElasticGroupNorm, ElasticLayerNorm, EvoNorm2d
 from nasplat.elastic.layers import Elastic, ElasticConv2d, ElasticDepth, ElasticLinear, Restricted
@@ -29,24 +37,33 @@ from nasplat.elastic.sources import (
     sliced,
 )
 from nasplat.elastic.space import ElasticSpace, reset_parameters
+from nasplat.elastic.transformer import BlockSizes, ElasticFeedForward, TransformerBlock
 
 __all__ = [
     "NORMS",
     "Activated",
     "Bank",
+    "BlockSizes",
     "Constant",
     "Crop",
     "Dimension",
     "Elastic",
+    "ElasticAttention",
     "ElasticBatchNorm2d",
     "ElasticBatchStatistics2d",
+    "ElasticClassToken",
     "ElasticConv2d",
     "ElasticDepth",
+    "ElasticEmbedding",
     "ElasticEvoNorm2d",
+    "ElasticFeedForward",
     "ElasticGroupNorm",
     "ElasticLayerNorm",
     "ElasticLinear",
+    "ElasticPatches",
+    "ElasticPositions",
     "ElasticSpace",
+    "ElasticTable",
     "EvoNorm2d",
     "KernelTransform",
     "Key",
@@ -60,6 +77,7 @@ __all__ = [
     "Size",
     "Slot",
     "SourceFactory",
+    "TransformerBlock",
     "UntraceableNetwork",
     "WeightSource",
     "combine",
