@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from nasplat.errors import InvalidArchitecture, NasplatError
@@ -54,6 +54,11 @@ class Choice:
             if legal == value and type(legal) is type(value):
                 return i
         raise InvalidArchitecture(f"{self.name} is {value!r}: choose one of {list(self.values)}")
+
+    def only(self, values: Sequence[Value]) -> Choice:
+        """The choice with only these of its values, in its own order; InvalidArchitecture for one it does not have."""
+        kept = {self.index(value) for value in given_values(self.name, values)}
+        return replace(self, values=tuple(value for i, value in enumerate(self.values) if i in kept))
 
     def adjacent(self, value: Value) -> list[Value]:
         """The values one step away: next in order, or all others where there is no order."""

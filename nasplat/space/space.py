@@ -17,7 +17,6 @@ from nasplat.errors import InvalidArchitecture, NasplatError, expected_one_of
 from nasplat.files import json_hash
 from nasplat.space.arch import Arch, Value
 from nasplat.space.choice import Choice, check_choices
-from nasplat.space.restriction import restricted
 from nasplat.space.size import count
 
 if TYPE_CHECKING:
@@ -102,17 +101,17 @@ class Space:
             raise InvalidArchitecture(f"{choice.name} must be absent: it matters only when {_spell(choice)}")
 
     def restrict(self, values: Mapping[str, Sequence[Value]]) -> Self:
-        """The same space with fewer values for the named choices; every other fact and the class stay.
+        """The same space with fewer values for the named choices; all else stays, the class and conditions too.
 
         Its architectures are architectures of this space, with the same keys: those that have one of the given
-        values wherever a named choice is active. A choice that can no longer be active disappears.
+        values wherever a named choice is active. A choice whose condition can no longer be met is never active.
         InvalidArchitecture for a name or a value that the space does not have.
         """
         self._check_names(values)
         space = copy.copy(self)
         for name in [n for n in vars(self) if isinstance(getattr(type(self), n, None), cached_property)]:
             del vars(space)[name]  # what was derived from the choices
-        space.choices = restricted(self.choices, values)
+        space.choices = tuple(c.only(values[c.name]) if c.name in values else c for c in self.choices)
         return space
 
     def build(self, arch: Arch, seed: int = 0) -> nn.Module:
