@@ -27,7 +27,7 @@ from nasplat.elastic import Dimension, ElasticConv2d, ElasticDepth, ElasticLinea
 from nasplat.elastic.blocks import ConvNorm, InvertedResidual, Shape, Style, pointwise
 from nasplat.elastic.crops import transformed
 from nasplat.elastic.norms import Norms
-from nasplat.elastic.options import Options, StageOptions, fit_strides, odd, per_stage, rising
+from nasplat.elastic.options import Options, StageOptions, choices_of, fit_strides, odd, per_stage, rising
 from nasplat.elastic.resize import ElasticResize
 from nasplat.elastic.sources import sliced
 from nasplat.space import Arch, SpaceFactory
@@ -164,7 +164,7 @@ def ofa_mobilenet(
     plan = Plan(input_shape, image.size, steps[0], stages, width, style, classes, dropout)
     return ElasticSpace(
         "ofa_mobilenet",
-        [*image.choices, *(choice for stage in options for choice in stage.choices)],
+        choices_of([image, *options]),
         network=partial(OFAMobileNet, plan),
         input_shape=input_shape,
         constants={"classes": classes, "resolution": sides, "strides": steps, "width": width}

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from nasplat.elastic import Dimension, ElasticConv2d, ElasticDepth, ElasticLinear, ElasticSpace, Norms, Scaled
 from nasplat.elastic.blocks import Bottleneck, ConvNorm, Shape, Style
-from nasplat.elastic.options import Options, StageOptions, fit_strides, per_stage, rising
+from nasplat.elastic.options import Options, StageOptions, choices_of, fit_strides, per_stage, rising
 from nasplat.elastic.resize import ElasticResize
 from nasplat.errors import NasplatError
 from nasplat.space import Arch, SpaceFactory
@@ -178,13 +178,7 @@ def ofa_resnet(
     first = [image, middle, widths["0_1"], widths["0_2"]]
     return ElasticSpace(
         "ofa_resnet",
-        [choice for options in first for choice in options.choices]
-        + [
-            choice
-            for stage in stages
-            for part in (widths[str(stage.number)], stage)
-            for choice in part.choices
-        ],
+        choices_of(first) + choices_of(p for stage in stages for p in (widths[str(stage.number)], stage)),
         network=partial(OFAResNet, plan),
         input_shape=input_shape,
         constants={"classes": classes, "channels": channels, "strides": steps, "norm": norm}

@@ -7,7 +7,7 @@ constant, so that a list can be cut down to one number without another argument.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -87,6 +87,11 @@ class StageOptions:
         numbers = range(1, len(self) + 1)
         options = [self.depth, *(self.block(kind, n) for n in numbers for kind in self.blocks)]
         return [choice for option in options for choice in option.choices]
+
+
+def choices_of(parts: Iterable[Options | StageOptions]) -> list[Choice]:
+    """The choices of a family from its parts, in their order."""
+    return [choice for part in parts for choice in part.choices]
 
 
 def rising(name: str, options: Sequence[Number]) -> tuple[Number, ...]:
