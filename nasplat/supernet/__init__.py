@@ -8,7 +8,18 @@ train(net, data, method.schedule(space, data, seed=0), method, Settings(device="
 from __future__ import annotations
 
 from nasplat.supernet.journal import TrainingReport
-from nasplat.supernet.methods import METHODS, Method, SandwichTraining, UniformTraining
+from nasplat.supernet.methods import (
+    METHODS,
+    AlphaNetTraining,
+    BigNASTraining,
+    DepSTraining,
+    DepthRatioTraining,
+    Method,
+    OFATraining,
+    SandwichTraining,
+    UniformTraining,
+)
+from nasplat.supernet.morphism import SortChannels
 from nasplat.supernet.objective import (
     Objective,
     Teacher,
@@ -23,15 +34,24 @@ from nasplat.supernet.objective import (
 from nasplat.supernet.policy import Fixed, Judge, Policy, Sandwich, Uniform
 from nasplat.supernet.recipe import Recipe, Settings
 from nasplat.supernet.schedule import Morphism, Phase, Schedule, Stateful, Weight, evenly, learning_rate
+from nasplat.supernet.teacher import Capture, FrozenLargest
 from nasplat.supernet.training import train, train_network
 from nasplat.supernet.weights import load_weights, save_weights
+from nasplat.supernet.world import World, init_world
 
 __all__ = [
     "METHODS",
+    "AlphaNetTraining",
+    "BigNASTraining",
+    "Capture",
+    "DepSTraining",
+    "DepthRatioTraining",
     "Fixed",
+    "FrozenLargest",
     "Judge",
     "Method",
     "Morphism",
+    "OFATraining",
     "Objective",
     "Phase",
     "Policy",
@@ -40,17 +60,20 @@ __all__ = [
     "SandwichTraining",
     "Schedule",
     "Settings",
+    "SortChannels",
     "Stateful",
     "Teacher",
     "TrainingReport",
     "Uniform",
     "UniformTraining",
     "Weight",
+    "World",
     "adaptive_alpha",
     "distillation",
     "evenly",
     "frozen",
     "in_place",
+    "init_world",
     "label_loss",
     "learning_rate",
     "load_weights",

@@ -52,7 +52,7 @@ class FrozenLargest:
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """Let a teacher take the largest network when a phase begins."""
+    """Let a teacher take the largest network when a phase begins, unless an earlier phase has done so."""
 
     teacher: FrozenLargest
 
@@ -62,4 +62,5 @@ class Capture:
         return True
 
     def __call__(self, net: nn.Module, optimiser: Optimizer) -> None:
-        self.teacher.capture(net)
+        if not self.teacher.state():
+            self.teacher.capture(net)

@@ -134,15 +134,6 @@ def test_a_feed_shows_each_example_once_an_epoch_in_an_order_of_its_own() -> Non
     assert (whole.steps_per_epoch, len(whole.batch(0)[0])) == (1, 10)
 
 
-def test_methods_start_with_the_largest_alone_for_the_share_of_their_warmup(data: Dataset) -> None:
-    for method in METHODS.values():
-        plain, warm = (method(warmup=share).schedule(WIDE, data, 0) for share in (0.0, 0.3))
-        assert [phase.until for phase in warm.phases] == [0.3, 1.0]
-        assert warm.at(0, 10).policy.ask(0, deaf) == [WIDE.largest()]
-        assert len(plain.phases) == 1
-        assert plain.identity == warm.identity == WIDE.hash
-
-
 def test_the_sandwich_distils_where_alpha_asks_for_it(data: Dataset) -> None:
     def teacher(alpha: float) -> object:
         return SandwichTraining(alpha=alpha).schedule(WIDE, data, 0).phases[-1].teacher

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 
@@ -31,10 +33,14 @@ def need_classes(data: Dataset, what: str) -> None:
         raise TrainingError(f"{what} needs a classification, and {data.name!r} has no classes; set it to 0")
 
 
-def after_warmup(space: Space, warmup: float, phase: Phase, loss: Loss) -> Schedule:
-    """The phase, after a first share of the steps that trains the largest architecture by its labels."""
-    largest = Phase(warmup, Fixed((space.largest(),)), label_loss(loss))
-    return Schedule((largest, phase) if warmup else (phase,), identity=space.hash)
+def after_warmup(space: Space, warmup: float, loss: Loss, *phases: Phase) -> Schedule:
+    """Phases, after a first share of the steps that trains the largest architecture by its labels.
+
+    The phases end at shares of what is left.
+    """
+    first = (Phase(warmup, Fixed((space.largest(),)), label_loss(loss)),) if warmup else ()
+    later = [replace(phase, until=1 - (1 - warmup) * (1 - phase.until)) for phase in phases]
+    return Schedule((*first, *later), identity=space.hash, space=space)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,10 @@ class Method(Recipe, ABC):
     """A recipe with phases. Its fields are the keys of a study's [supernet] table, beside `method`.
 
     warmup: share of the steps, at the start, that train the largest architecture alone.
+    `control` is the [supernet] table that the method is to be compared with.
     """
+
+    control: ClassVar[Mapping[str, Any]] = {"method": "uniform"}
 
     warmup: float = 0.0
 

@@ -23,6 +23,8 @@ class SandwichTraining(Method):
     alpha: weight of the in-place distillation from the largest to the others, for classification; the label
     loss has 1 - alpha. 0 by default: in trainings of a few minutes the teacher is itself poor, and distillation
     costs accuracy or changes nothing. temperature: of the distillation.
+
+    Control: random architectures alone.
     """
 
     random: int = 2
@@ -36,11 +38,14 @@ class SandwichTraining(Method):
         expect("temperature", self.temperature, self.temperature > 0, "more than 0")
 
     def schedule(self, space: Space, data: Dataset, seed: int) -> Schedule:
-        """Warm-up, then the sandwich, with distillation where alpha > 0."""
+        """Warm-up, then the sandwich."""
+        return after_warmup(space, self.warmup, training_loss(data, self), self.phase(space, data, seed))
+
+    def phase(self, space: Space, data: Dataset, seed: int) -> Phase:
+        """The sandwich until the end, with distillation where alpha > 0."""
         loss, policy = training_loss(data, self), Sandwich(space, self.random, seed)
-        phase = Phase(1.0, policy, label_loss(loss))
-        if self.alpha:
-            need_classes(data, "alpha")
-            objective = distillation(loss, alpha=self.alpha, temperature=self.temperature)
-            phase = Phase(1.0, policy, objective, in_place)
-        return after_warmup(space, self.warmup, phase, loss)
+        if not self.alpha:
+            return Phase(1.0, policy, label_loss(loss))
+        need_classes(data, "alpha")
+        objective = distillation(loss, alpha=self.alpha, temperature=self.temperature)
+        return Phase(1.0, policy, objective, in_place)

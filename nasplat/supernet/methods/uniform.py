@@ -30,4 +30,4 @@ class UniformTraining(Method):
         """Warm-up, then random architectures."""
         loss = training_loss(data, self)
         phase = Phase(1.0, Uniform(space, self.per_step, seed), label_loss(loss))
-        return after_warmup(space, self.warmup, phase, loss)
+        return after_warmup(space, self.warmup, loss, phase)
