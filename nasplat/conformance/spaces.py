@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nasplat.conformance.promises import Broken, broken, expect
+from nasplat.data import random_inputs
 from nasplat.elastic import extract
 from nasplat.files import json_hash
 from nasplat.search import Mirror
@@ -187,7 +188,7 @@ def _shapes(module: nn.Module) -> set[tuple[str, torch.Size]]:
 def _inputs(space: Space) -> Tensor:
     if space.input_shape is None:
         raise Broken("the space names no input_shape: give Space(..., input_shape=(channels, height, width))")
-    return torch.randn(2, *space.input_shape, generator=torch.Generator().manual_seed(0))
+    return random_inputs(2, space.input_shape, getattr(space, "vocabulary", None))
 
 
 def _supernet(space: Any) -> nn.Module:

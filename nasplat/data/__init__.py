@@ -1,6 +1,6 @@
 """Data sets in three splits: by name, from published files or from a user's function."""
 
-from nasplat.data.batches import batches, evaluate, packed, predict, take
+from nasplat.data.batches import batches, evaluate, packed, predict, random_inputs, take
 from nasplat.data.dataset import CLASSIFICATION, Dataset, Split, Task
 from nasplat.data.images import crop_and_flip
 from nasplat.data.load import SOURCES, load_data
@@ -24,5 +24,6 @@ __all__ = [
     "load_data",
     "packed",
     "predict",
+    "random_inputs",
     "take",
 ]

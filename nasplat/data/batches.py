@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,14 @@ def take(split: Split, indices: Tensor, device: str | torch.device = "cpu") -> t
     where = indices.to(split.inputs.device)
     inputs = split.inputs[where].to(device, non_blocking=True)
     return inputs, split.targets[where].to(device, non_blocking=True)
+
+
+def random_inputs(n: int, shape: Sequence[int], vocabulary: int | None = None, *, seed: int = 0) -> Tensor:
+    """Inputs (n, *shape) without any meaning: normal float32 numbers, or int64 tokens below the vocabulary."""
+    source = torch.Generator().manual_seed(seed)
+    if vocabulary is None:
+        return torch.randn(n, *shape, generator=source)
+    return torch.randint(vocabulary, (n, *shape), generator=source)
 
 
 def packed(inputs: Tensor, channels_last: bool) -> Tensor:

@@ -44,6 +44,7 @@ def _lines(card: Mapping[str, Any]) -> Iterator[str]:
     export = card["export"]
     network, validation = export["network"], export["validation"]
     inputs, outputs = (_shape(network[name]) for name in ("input_shape", "output_shape"))
+    inputs += "" if network["input_type"] == "float32" else f" {network['input_type']}"
     yield "# An exported network"
     yield ""
     size = f"{network['params']:,} parameters, {network['macs']:,} MACs for one input"

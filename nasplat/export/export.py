@@ -78,7 +78,9 @@ class _Export:
 
     def content(self) -> str:
         """A hash of it all, and of the torch that writes it: the same one means that there is nothing to do."""
-        tensors = {"inputs": self.validation.inputs, "targets": self.validation.targets.contiguous()}
+        # a copy: targets may be the inputs, or overlap with them, which safetensors refuses
+        targets = self.validation.targets.clone(memory_format=torch.contiguous_format)
+        tensors = {"inputs": self.validation.inputs, "targets": targets}
         parts = [safetensors.torch.save(self.network.weights), safetensors.torch.save(tensors)]
         hashes = [content_hash(self.network.source), *map(content_hash, parts)]
         return json_hash(
@@ -140,6 +142,7 @@ def _facts(export: _Export) -> dict[str, Any]:
         "content": export.content(),
         "network": {
             "input_shape": list(network.shapes.input),
+            "input_type": str(network.example.dtype).removeprefix("torch."),
             "output_shape": list(network.shapes.output),
             "params": network.params,
             "macs": count_macs(network.traced, network.example),

@@ -11,10 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nasplat.data import Dataset, batches
+from nasplat.data import Dataset, batches, random_inputs
 from nasplat.elastic import ElasticSpace, extract, recalibrate
 from nasplat.errors import InvalidStudy
 from nasplat.space import Arch, Space
+
+
+CALIBRATION = 8
+"""Batches that rank subnets well enough (Once-for-All calibrates on 2,000 images, arXiv:1908.09791)."""
 
 
 @dataclass(slots=True)
@@ -22,7 +26,8 @@ class Workbench:
     """What all architectures of a study share: space, data, device and, once trained, the supernet.
 
     A candidate's norms are recalibrated on `calibration_batches` batches of 64 training inputs, which are the same
-    for every candidate. `inherits` says that networks take their weights from the supernet.
+    for every candidate; with 0 they keep the running statistics that all share. `inherits` says that networks take
+    their weights from the supernet.
     """
 
     space: Space
@@ -32,7 +37,16 @@ class Workbench:
     inherits: bool = False
     supernet: nn.Module | None = None
     supernet_hash: str = ""
-    calibration_batches: int = 8
+    calibration_batches: int = CALIBRATION
+
+    def __post_init__(self) -> None:
+        if self.data is not None and self.vocabulary is not None:
+            _check_tokens(self.space.name, self.vocabulary, self.data)
+
+    @property
+    def vocabulary(self) -> int | None:
+        """The number of tokens that the space's networks know; None where their inputs are no tokens."""
+        return getattr(self.space, "vocabulary", None)
 
     def example(self, batch: int = 1) -> Tensor:
         """A batch of inputs, (batch, *input_shape), on the CPU: training inputs where there are any."""
@@ -43,13 +57,18 @@ class Workbench:
             raise InvalidStudy(
                 f"space {self.space.name!r} has no input_shape; give it one, or add a [data] table"
             )
-        return torch.randn(batch, *self.space.input_shape, generator=torch.Generator().manual_seed(0))
+        return random_inputs(batch, self.space.input_shape, self.vocabulary)
 
     def need_data(self, metric: str) -> Dataset:
         """The data, for a metric that cannot do without."""
         if self.data is None:
             raise InvalidStudy(f"metric {metric!r} needs data; add a [data] table to the study file")
         return self.data
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """The space's own defaults for training; what a user sets goes before them."""
+        return self.space.recipe if isinstance(self.space, ElasticSpace) else {}
 
     def make_supernet(self) -> nn.Module:
         """The space's elastic network with fresh weights, on the CPU."""
@@ -60,18 +79,35 @@ class Workbench:
         return self.space.supernet(self.seed)
 
     def inherited(self, arch: Arch) -> nn.Module:
-        """The architecture with the supernet's weights, its norms recalibrated, in eval mode on the device."""
+        """The architecture with the supernet's weights, its norms recalibrated unless raw, in eval mode, on the device."""
         if self.supernet is None:
             raise InvalidStudy("there is no trained supernet to inherit from; add a [supernet] table")
         module: nn.Module = extract(self.supernet, arch).to(self.device)
-        recalibrate(module, self.calibration_inputs())
+        if self.calibration_batches:
+            recalibrate(module, self.calibration_inputs())
         return module.eval()
 
     def calibration_inputs(self) -> list[Tensor]:
-        """The fixed training batches that norms are recalibrated on."""
+        """The fixed training batches that norms are recalibrated on; some also where subnets are not."""
         generator = torch.Generator().manual_seed(self.seed)
         shuffled = batches(self.need_data("accuracy").train, 64, generator=generator, device=self.device)
-        return [inputs for inputs, _ in islice(shuffled, self.calibration_batches)]
+        return [inputs for inputs, _ in islice(shuffled, self.calibration_batches or CALIBRATION)]
+
+
+def _check_tokens(space: str, vocabulary: int, data: Dataset) -> None:
+    """Raise InvalidStudy for inputs that are no tokens, or not those of the space."""
+    for split in (data.train, data.validation, data.test):
+        tokens = split.inputs
+        if tokens.is_floating_point():
+            raise InvalidStudy(
+                f"space {space!r} takes tokens (int64), but the inputs of {data.name!r} are floats"
+            )
+        low, high = (int(bound) for bound in tokens.aminmax())
+        if low < 0 or high >= vocabulary:
+            raise InvalidStudy(
+                f"{data.name!r} has tokens from {low} to {high}, but space {space!r} knows 0 to {vocabulary - 1}: "
+                f"give the space as many classes as there are tokens"
+            )
 
 
 @dataclass

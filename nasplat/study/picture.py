@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
+from nasplat.data import random_inputs
 from nasplat.draw import draw
 from nasplat.errors import InvalidStudy
 from nasplat.study.assembly import make_space
@@ -21,4 +20,5 @@ def picture(study: StudyFolder, choices: Mapping[str, Any], title: str) -> str:
             f"space {space.name!r} has no input_shape, so its networks cannot be drawn; give it one"
         )
     arch = space.arch(choices)
-    return draw(space.build(arch), torch.zeros(1, *space.input_shape), title=title, key=arch.key)
+    example = random_inputs(1, space.input_shape, getattr(space, "vocabulary", None))
+    return draw(space.build(arch), example, title=title, key=arch.key)
