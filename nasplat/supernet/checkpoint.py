@@ -48,15 +48,18 @@ class Checkpoint:
         """The end of a message about a training that failed: what it can go back to."""
         return f"; the last good checkpoint stays at {self.path}" if self.path and self.path.exists() else ""
 
-    def save(self, progress: Progress) -> None:
-        """Write the file whole or not at all. TrainingError, and the old file, where a weight is not finite."""
+    def save(self, progress: Progress, write: bool = True) -> None:
+        """Write the file whole or not at all; or check only, in a process whose neighbour writes.
+
+        TrainingError, and the old file, where a weight is not finite.
+        """
         weights = self._weights()
         if not _finite(weights):
             raise TrainingError(
                 f"a weight became NaN or infinite by step {progress.steps}; lower learning_rate, or set clip"
                 f"{self.last_good}"
             )
-        if self.path is None:
+        if self.path is None or not write:
             return
         metadata = {"identity": self.identity, "progress": json.dumps(asdict(progress))}
         write_tensors(self.path, weights | self._optimiser() | self._learned(), metadata)

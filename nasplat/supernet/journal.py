@@ -1,4 +1,7 @@
-"""What happens between steps: a look at the losses, a word of progress, a checkpoint; never once a step."""
+"""What happens between steps: a look at the losses, a word of progress, a checkpoint; never once a step.
+
+Several processes look, save and stop at the same steps; the main one alone writes and tells.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from nasplat.errors import TrainingError
 from nasplat.space import Arch
 from nasplat.supernet.checkpoint import Checkpoint
 from nasplat.supernet.recipe import Settings
+from nasplat.supernet.world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,33 +41,48 @@ class TrainingReport:
 class Journal:
     """Keeps losses on the device and reads them once a pulse: reading waits for the device."""
 
-    def __init__(self, settings: Settings, checkpoint: Checkpoint, steps: int) -> None:
-        self.settings, self.checkpoint, self.steps = settings, checkpoint, steps
+    def __init__(self, settings: Settings, checkpoint: Checkpoint, steps: int, world: World) -> None:
+        self.settings, self.checkpoint, self.steps, self.world = settings, checkpoint, steps, world
         self.progress = checkpoint.load()
+        if not world.agree(self.progress.steps):
+            raise TrainingError(
+                f"{checkpoint.path} is not the same file for all processes; put it where each can read it"
+            )
+        world.follow_main(checkpoint.net)
         self.resumed_at, self.seconds_before = self.progress.steps, self.progress.seconds
         self._unread: list[tuple[Sequence[Arch], Tensor]] = []
         self._started = self._looked = self._saved = monotonic()
 
-    def note(self, archs: Sequence[Arch], losses: Sequence[Tensor]) -> None:
-        """Take the losses of the architectures of one more step that is done."""
+    def note(self, archs: Sequence[Arch], losses: Sequence[Tensor], stop: bool) -> None:
+        """Take the losses of the architectures of one more step that is done.
+
+        To stop is to write a checkpoint, if one is kept, and to raise KeyboardInterrupt.
+        """
         self.progress.steps += 1
         self.progress.passes += len(losses)
         self._unread.append((archs, torch.stack(list(losses))))
         now = monotonic()
-        if now - self._looked >= self.settings.pulse or self.progress.steps == self.steps:
+        look = now - self._looked >= self.settings.pulse or self.progress.steps == self.steps
+        save = now - self._saved >= self.settings.save_every
+        look, save, stop = self.world.any(look, save, stop)
+        if look:
             self._look()
-        if now - self._saved >= self.settings.save_every:
+        if save or stop:
             self.save()
+        if stop:
+            raise KeyboardInterrupt
 
     def save(self) -> None:
         """Write a checkpoint, if one is kept; only after losses, and of weights, that are finite."""
         self._look()
-        self.checkpoint.save(self.progress)
+        self.checkpoint.save(self.progress, write=self.world.main)
+        self.world.any(False)  # nobody goes on before the file is there
         self._saved = monotonic()
 
     def close(self, batch_size: int, steps_per_epoch: int) -> TrainingReport:
         """Keep the last state, and sum up."""
         done = self.progress.steps - self.resumed_at
+        self.world.follow_main(self.checkpoint.net)  # the running statistics; weights are equal
         if done:
             self.save()
         seconds = self.progress.seconds - self.seconds_before
@@ -89,7 +108,7 @@ class Journal:
             means.append(sum(own) / len(own))
         if means:
             self.progress.loss = means[-1]
-            if self.settings.progress:
+            if self.settings.progress and self.world.main:
                 self.settings.progress(self.progress.steps, self.steps, {"loss": sum(means) / len(means)})
 
     def _check(self, step: int, archs: Sequence[Arch], losses: Sequence[float]) -> None:

@@ -66,6 +66,8 @@ class Settings:
 
     device: "cpu", "cuda", "cuda:0"; the network is moved there.
     bf16, channels_last: autocast to bfloat16 and images in channels_last memory; None: on a GPU only.
+    execution: how the architectures of a step run: "slice", each with weights of its own size.
+    compile: torch.compile what has a fixed shape: of slices the largest and the smallest architecture.
     checkpoint: the file to resume from and to write to; None: nothing is kept.
     save_every: seconds between checkpoints. pulse: seconds between looks at the loss, each with one call of
     progress(done steps, all steps, {"loss": mean since the last look}), and one at the end.
@@ -75,6 +77,8 @@ class Settings:
     seed: int = 0
     bf16: bool | None = None
     channels_last: bool | None = None
+    execution: str = "slice"
+    compile: bool = False
     checkpoint: Path | None = None
     save_every: float = 30.0
     pulse: float = 0.5

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict
 
 import torch
@@ -14,19 +13,22 @@ from torch.optim import Optimizer
 from nasplat.data import Dataset, derived_seed, evaluate
 from nasplat.files import json_hash
 from nasplat.measure import pick_device
-from nasplat.space import Arch
+from nasplat.space import Arch, Space
 from nasplat.supernet.checkpoint import Checkpoint
+from nasplat.supernet.execution import Execution, make_execution
 from nasplat.supernet.feed import Feed
 from nasplat.supernet.interrupt import deferred_interrupt
 from nasplat.supernet.journal import Journal, TrainingReport
 from nasplat.supernet.methods import training_loss
 from nasplat.supernet.objective import label_loss
+from nasplat.supernet.place import Place, bring, find_place
 from nasplat.supernet.policy import Fixed, Judge
 from nasplat.supernet.recipe import Recipe, Settings, make_optimiser
 from nasplat.supernet.schedule import Phase, Schedule, learning_rate
+from nasplat.supernet.world import World, this_world
 
 DEFAULT = Settings()
-DROPOUT = 2  # what a seed is derived for, beside those of the feed
+DROPOUT, MORPHISMS = 2, 3  # what a seed is derived for, beside those of the feed
 Batch = tuple[Tensor, Tensor]
 
 
@@ -48,30 +50,31 @@ def train(
     checkpoint of a finished training stays, for its owner to delete once the weights are kept.
     TrainingError: a loss that is not finite, or a checkpoint that is damaged or of another training.
     """
-    device, channels_last, bf16 = _place(net, settings)
-    feed = Feed(data, recipe.batch_size, settings.seed, device, channels_last)
+    world, place = this_world(), find_place(settings)
+    bring(net, place)
+    feed = Feed(data, recipe.batch_size, settings.seed, place.device, place.channels_last)
     optimiser = make_optimiser(net, recipe)
     steps = recipe.epochs * feed.steps_per_epoch
+    execution = make_execution(place.forward(net), schedule.space, settings, place.device)
     identity = _identity(data, schedule, recipe, settings.seed) if settings.checkpoint else ""
     checkpoint = Checkpoint(net, optimiser, schedule.stateful, settings.checkpoint, identity)
-    journal = Journal(settings, checkpoint, steps)
-    with _own_randomness(device), deferred_interrupt() as interrupted:
+    journal = Journal(settings, checkpoint, steps, world)
+    with place.own_randomness(), deferred_interrupt() as interrupted:
         for step in range(journal.resumed_at, steps):
-            torch.manual_seed(derived_seed(settings.seed, DROPOUT, step))
             phase, done = schedule.at(step, steps), schedule.done(step, steps)
-            for morphism in phase.on_enter if done == 0 else ():
-                morphism(net, optimiser)
-            batch = feed.batch(step)
-            archs = phase.policy.ask(step, _judge(net, phase, batch, bf16))
-            losses = _backward(net, phase, done, archs, batch, bf16)
+            if done == 0:
+                _enter(phase, net, optimiser, derived_seed(settings.seed, MORPHISMS, step))
+            torch.manual_seed(derived_seed(settings.seed, DROPOUT, step, world.rank))
+            inputs, targets = (world.share(tensor) for tensor in feed.batch(step))
+            archs = phase.policy.ask(step, _judge(net, phase, (inputs, targets), place, world))
+            losses = _backward(execution, phase, done, archs, (inputs, targets))
+            losses = world.average(net, losses)
             _update(optimiser, recipe, step, steps)
             phase.policy.tell(archs, losses)
-            journal.note(archs, losses)
             if after_epoch and (step + 1) % feed.steps_per_epoch == 0:
+                world.follow_main(net)
                 after_epoch((step + 1) // feed.steps_per_epoch)
-            if interrupted():
-                journal.save()
-                raise KeyboardInterrupt
+            journal.note(archs, losses, stop=interrupted())
     return journal.close(feed.size, feed.steps_per_epoch)
 
 
@@ -96,7 +99,8 @@ def train_network(
     device = pick_device(settings.device)
     phase = Phase(1.0, Fixed((Arch({}),)), label_loss(training_loss(data, recipe)))
     after_epoch = report if on_epoch else None
-    return train(_AnyArch(module), data, Schedule((phase,)), recipe, settings, after_epoch=after_epoch)
+    schedule = Schedule((phase,), space=Space("one network", []))
+    return train(_AnyArch(module), data, schedule, recipe, settings, after_epoch=after_epoch)
 
 
 class _AnyArch(nn.Module):
@@ -111,7 +115,14 @@ class _AnyArch(nn.Module):
         return outputs
 
 
-def _judge(net: nn.Module, phase: Phase, batch: Batch, bf16: bool) -> Judge:
+def _enter(phase: Phase, net: nn.Module, optimiser: Optimizer, seed: int) -> None:
+    """Run the morphisms of a phase, with the same random numbers in every process."""
+    torch.manual_seed(seed)
+    for morphism in phase.on_enter:
+        morphism(net, optimiser)
+
+
+def _judge(net: nn.Module, phase: Phase, batch: Batch, place: Place, world: World) -> Judge:
     """The loss of an architecture on this step's batch, by its labels; the network stays as it is."""
     inputs, targets = batch
 
@@ -122,32 +133,28 @@ def _judge(net: nn.Module, phase: Phase, batch: Batch, bf16: bool) -> Judge:
 
     @torch.no_grad()
     def judge(arch: Arch) -> Tensor:
-        with _own_randomness(inputs.device):
-            return phase.objective(_forward(untouched, inputs, arch, bf16), targets, None)
+        with place.own_randomness():
+            outputs = place.forward(untouched)(inputs, arch)
+        return world.mean([phase.objective(outputs, targets, None)])[0]
 
     return judge
 
 
 def _backward(
-    net: nn.Module, phase: Phase, done: float, archs: Sequence[Arch], batch: Batch, bf16: bool
+    execution: Execution, phase: Phase, done: float, archs: Sequence[Arch], batch: Batch
 ) -> list[Tensor]:
     """Add up the gradients of the mean weighted loss of the architectures; their losses, detached, on the device."""
     inputs, targets = batch
-    teacher, losses = phase.teacher(inputs, None), []
-    for number, arch in enumerate(archs):
-        outputs = _forward(net, inputs, arch, bf16)
-        loss = phase.objective(outputs, targets, teacher)
-        torch.autograd.backward(phase.weight(number, done) * loss / len(archs))
-        losses.append(loss.detach())
-        teacher = phase.teacher(inputs, outputs.detach()) if teacher is None else teacher
+    teacher, losses = phase.teacher(inputs, None), list[Tensor]()
+    for group in execution(inputs, archs):
+        own = [phase.objective(outputs, targets, teacher) for outputs in group]
+        torch.autograd.backward(
+            [phase.weight(n, done) * loss / len(archs) for n, loss in enumerate(own, start=len(losses))]
+        )
+        losses += [loss.detach() for loss in own]
+        for outputs in group:
+            teacher = phase.teacher(inputs, outputs.detach()) if teacher is None else teacher
     return losses
-
-
-def _forward(net: Callable[[Tensor, Arch], Tensor], inputs: Tensor, arch: Arch, bf16: bool) -> Tensor:
-    """Outputs in single precision, in which losses are taken."""
-    with torch.autocast(inputs.device.type, torch.bfloat16, enabled=bf16):
-        outputs = net(inputs, arch)
-    return outputs.float() if bf16 else outputs
 
 
 def _update(optimiser: Optimizer, recipe: Recipe, step: int, steps: int) -> None:
@@ -161,32 +168,6 @@ def _update(optimiser: Optimizer, recipe: Recipe, step: int, steps: int) -> None
         nn.utils.clip_grad_norm_(parameters, recipe.clip)
     optimiser.step()
     optimiser.zero_grad()
-
-
-def _place(net: nn.Module, settings: Settings) -> tuple[torch.device, bool, bool]:
-    """Bring a network to its device, ready to train; the device, whether channels_last, whether bfloat16."""
-    device = pick_device(settings.device)
-    on_gpu = device.type == "cuda"
-    channels_last = on_gpu if settings.channels_last is None else settings.channels_last
-    net.to(device).train()
-    net.zero_grad()
-    if channels_last:
-        _turn_channels_last(net)
-    if on_gpu:
-        torch.backends.cudnn.benchmark = False  # every new width would be timed anew
-    return device, channels_last, on_gpu if settings.bf16 is None else settings.bf16
-
-
-def _turn_channels_last(net: nn.Module) -> None:
-    """Lay out the weights of 2-d convolutions channels_last; `Module.to` would refuse a network with 3-d ones."""
-    for parameter in net.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.to(memory_format=torch.channels_last)
-
-
-def _own_randomness(device: torch.device) -> AbstractContextManager[None]:
-    """Within it, seeding leaves the caller's random numbers alone."""
-    return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
 
 def _identity(data: Dataset, schedule: Schedule, recipe: Recipe, seed: int) -> str:

@@ -1,0 +1,67 @@
+"""Where and in which precision a training runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nasplat.measure import pick_device
+from nasplat.supernet.recipe import Settings
+
+Forward = Callable[[Tensor, Any], Tensor]
+"""(inputs (n, ...), architecture, hard or soft) -> outputs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A device, whether images are in channels_last memory on it, and whether networks run in bfloat16."""
+
+    device: torch.device
+    channels_last: bool
+    bf16: bool
+
+    def forward(self, net: Forward) -> Forward:
+        """The network as it runs here; its outputs are in single precision, in which losses are taken."""
+        if not self.bf16:
+            return net
+
+        def forward(inputs: Tensor, arch: Any) -> Tensor:
+            with torch.autocast(self.device.type, torch.bfloat16):
+                outputs = net(inputs, arch)
+            return outputs.float()
+
+        return forward
+
+    def own_randomness(self) -> AbstractContextManager[None]:
+        """Within it, seeding and drawing leave the caller's random numbers alone."""
+        return torch.random.fork_rng([self.device] if self.device.type == "cuda" else [])
+
+
+def find_place(settings: Settings) -> Place:
+    """The place that settings name, or leave to the device. NasplatError for a device that is not there."""
+    device = pick_device(settings.device)
+    on_gpu = device.type == "cuda"
+    channels_last = on_gpu if settings.channels_last is None else settings.channels_last
+    return Place(device, channels_last, on_gpu if settings.bf16 is None else settings.bf16)
+
+
+def bring(net: nn.Module, place: Place) -> None:
+    """Bring a network to its place, ready to train."""
+    net.to(place.device).train()
+    net.zero_grad()
+    if place.channels_last:
+        _turn_channels_last(net)
+    if place.device.type == "cuda":
+        torch.backends.cudnn.benchmark = False  # every new width would be timed anew
+
+
+def _turn_channels_last(net: nn.Module) -> None:
+    """Lay out the weights of 2-d convolutions channels_last; `Module.to` would refuse a network with 3-d ones."""
+    for parameter in net.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
