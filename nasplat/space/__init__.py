@@ -7,8 +7,9 @@ model = space.build(arch)
 
 from __future__ import annotations
 
+from nasplat.space.additive import Additive, Term
 from nasplat.space.arch import Arch, Value
 from nasplat.space.choice import Choice, categorical, ordinal
 from nasplat.space.space import Space, SpaceFactory
 
-__all__ = ["Arch", "Choice", "Space", "SpaceFactory", "Value", "categorical", "ordinal"]
+__all__ = ["Additive", "Arch", "Choice", "Space", "SpaceFactory", "Term", "Value", "categorical", "ordinal"]
