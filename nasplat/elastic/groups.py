@@ -14,11 +14,15 @@ from math import lcm
 
 from torch import Tensor, nn
 
+from nasplat.elastic.attention import ElasticHeadProjection, ElasticQueryKeyValue
 from nasplat.elastic.batch_norms import ElasticBatchNorm2d
 from nasplat.elastic.group_norms import ElasticEvoNorm2d, ElasticGroupNorm
 from nasplat.elastic.layers import ElasticConv2d, ElasticLinear
 from nasplat.elastic.sizes import Dimension, Quotient
 from nasplat.elastic.sources import WeightSource
+
+LINEAR = (ElasticConv2d, ElasticLinear, ElasticQueryKeyValue, ElasticHeadProjection)
+"""Layers whose weights have rows, which write channels (or heads), and columns, which read them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,7 +106,7 @@ def _uses(layer: nn.Module) -> Iterator[_Use]:
     unit = layer.group if isinstance(layer, ElasticGroupNorm | ElasticEvoNorm2d) else 1
     learned = isinstance(source.router, nn.Module) and any(True for _ in source.router.parameters())
     for name, dimensions in source.bank.slot.tensors.items():
-        for dimension, axis, role in _roles(layer, dimensions):
+        for dimension, axis, role in _roles(layer, dimensions, name == "weight"):
             for tensor in source.bank.atoms(name):
                 yield _Use(dimension, Axis(tensor, axis), Role.FIXED if learned else role, unit)
     if isinstance(layer, ElasticBatchNorm2d):
@@ -111,9 +115,11 @@ def _uses(layer: nn.Module) -> Iterator[_Use]:
             yield _Use(channels, Axis(buffer, buffer.ndim - 1), Role.FOLLOWS)
 
 
-def _roles(layer: nn.Module, dimensions: tuple[Dimension, ...]) -> Iterator[tuple[Dimension, int, Role]]:
+def _roles(
+    layer: nn.Module, dimensions: tuple[Dimension, ...], matrix: bool
+) -> Iterator[tuple[Dimension, int, Role]]:
     """The dimension, number and role of each axis of one of a layer's tensors."""
-    if not isinstance(layer, ElasticConv2d | ElasticLinear) or len(dimensions) == 1:
+    if not isinstance(layer, LINEAR) or not matrix:
         yield from ((d, axis, Role.FOLLOWS) for axis, d in enumerate(dimensions))
         return
     rows, columns, *window = dimensions

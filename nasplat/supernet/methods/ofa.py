@@ -17,7 +17,7 @@ from nasplat.supernet.recipe import expect
 from nasplat.supernet.schedule import Morphism, Phase, Schedule
 from nasplat.supernet.teacher import Capture, FrozenLargest
 
-KINDS = ("resolution", "kernel", "paths", "depth", "heads", "ffn", "expand", "width")
+KINDS = ("resolution", "kernel", "paths", "depth", "heads", "ffn", "ratio", "expand", "width")
 """What built-in families can choose, in the order in which it is opened."""
 
 
