@@ -75,7 +75,10 @@ def train(
                 world.follow_main(net)
                 after_epoch((step + 1) // feed.steps_per_epoch)
             journal.note(archs, losses, stop=interrupted())
-    return journal.close(feed.size, feed.steps_per_epoch)
+        report = journal.close(feed.size, feed.steps_per_epoch)
+        if interrupted():  # during the last step
+            raise KeyboardInterrupt
+    return report
 
 
 def train_network(
