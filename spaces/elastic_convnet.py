@@ -1,158 +1,121 @@
-"""Residual convolutional networks of elastic depth, width and kernel, for images of any size.
+"""Convolutional networks of elastic depth, width, kernel and expansion, for images of any size.
 
-Stages of residual blocks (arXiv:1512.03385) between a stem and a linear head. Every stage has its own depth and width,
-every block its own kernel and, on request, its own expansion; all architectures share one set of weights
-(Once-for-All, arXiv:1908.09791).
+Stages of residual blocks (arXiv:1512.03385), or of inverted ones (arXiv:1801.04381), between a stem and a linear head.
+Every stage has its own depth and width, every block its own kernel and, on request, its own expansion; all
+architectures share one set of weights (Once-for-All, arXiv:1908.09791).
 
 The number of architectures is the product over stages of widths * sum over depths d of (kernels * expansions)^d:
 
-    2.2e4   width = [8, 16]
-    7.4e4   the defaults: 3 stages, 3 depths, 3 widths, 2 kernels
-    1.6e7   expand = [1, 2]
-    1.4e9   stages = 4, width = [8, 12, 16, 24, 32], kernel = [3, 5, 7]
+    2.2e4    width = [8, 16]
+    7.4e4    the defaults: 3 stages, 3 depths, 3 widths, 2 kernels
+    1.6e7    expand = [1, 2], or block = "inverted"
+    1.4e9    stages = 4, width = [8, 12, 16, 24, 32], kernel = [3, 5, 7]
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias
 
 from torch import Tensor, nn
 
 from nasplat.elastic import (
     Dimension,
-    ElasticBatchNorm2d,
     ElasticConv2d,
     ElasticDepth,
     ElasticLinear,
     ElasticSpace,
+    Norms,
     Scaled,
     Size,
 )
+from nasplat.elastic.blocks import BasicBlock, ConvNorm, InvertedResidual, Shape, Style
+from nasplat.elastic.options import Options, StageOptions, Values, choices_of, odd, per_stage, rising
 from nasplat.errors import NasplatError
-from nasplat.space import Arch, Choice, SpaceFactory, ordinal
+from nasplat.space import Arch, SpaceFactory
 
 Integers: TypeAlias = Sequence[int]
-Number = TypeVar("Number", int, float)
+Kind: TypeAlias = Literal["residual", "inverted"]
+
+BLOCKS: dict[Kind, Callable[[Shape, Style], nn.Module]] = {
+    "residual": BasicBlock,
+    "inverted": InvertedResidual,
+}
+EXPAND: dict[Kind, tuple[float, ...]] = {"residual": (1.0,), "inverted": (3.0, 6.0)}
+"""The usual expansions of each kind of block."""
+FIRST = {"block": "residual", "squeeze_excite": False, "norm": "batch", "norm_group": 8}
+"""What networks were before these arguments came: they are facts of a space only where they differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The sizes of one stage: output width, number of blocks, and for each block kernel and inner width."""
+    """What can be chosen in one stage, and its stride."""
 
-    width: Dimension
-    depth: Dimension
-    kernels: tuple[Dimension, ...]
-    hidden: tuple[Dimension, ...]
+    width: Options
+    blocks: StageOptions
     stride: int
 
-
-class Block(nn.Module):
-    """relu(norm(conv3(relu(norm(conv_k(x))))) + shortcut(x)), the shortcut a 1x1 convolution where shapes change.
-
-    Shapes: x (n, i, h, w) -> (n, o, ceil(h / stride), ceil(w / stride)).
-    """
-
-    def __init__(self, inputs: Dimension, stage: Stage, number: int) -> None:
-        super().__init__()
-        outputs, hidden = stage.width, stage.hidden[number]
-        stride = 1 if number else stage.stride
-        self.conv1 = ElasticConv2d(inputs, hidden, stage.kernels[number], stride=stride)
-        self.norm1 = ElasticBatchNorm2d(hidden)
-        self.relu1 = nn.ReLU()
-        self.conv2 = ElasticConv2d(hidden, outputs, 3)
-        self.norm2 = ElasticBatchNorm2d(outputs)
-        self.relu2 = nn.ReLU()
-        self.shortcut = None if number else Projection(inputs, outputs, stride)
-
-    def forward(self, x: Tensor, arch: Arch) -> Tensor:
-        y = self.relu1(self.norm1(self.conv1(x, arch), arch))
-        y = self.norm2(self.conv2(y, arch), arch)
-        out: Tensor = self.relu2(y + (x if self.shortcut is None else self.shortcut(x, arch)))
-        return out
+    def describe(self) -> dict[str, Any]:
+        """The stage as plain JSON."""
+        described = {"number": self.blocks.number, "stride": self.stride, "width": self.width.values}
+        return described | {"depth": self.blocks.depths, **self.blocks.blocks}
 
 
-class Projection(nn.Module):
-    """The shortcut of a block that changes the shape: 1x1 convolution and norm."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The sizes of a network."""
 
-    def __init__(self, inputs: Dimension, outputs: Dimension, stride: int) -> None:
-        super().__init__()
-        self.conv = ElasticConv2d(inputs, outputs, 1, stride=stride)
-        self.norm = ElasticBatchNorm2d(outputs)
-
-    def forward(self, x: Tensor, arch: Arch) -> Tensor:
-        out: Tensor = self.norm(self.conv(x, arch), arch)
-        return out
+    channels: int
+    stem: int
+    stem_stride: int
+    stages: tuple[Stage, ...]
+    block: Kind
+    squeeze_excite: bool
+    style: Style
+    classes: int
 
 
 class ElasticConvNet(nn.Module):
     """Stem, stages, mean over the image, linear head. Shapes: x (n, c, h, w) -> (n, classes)."""
 
-    def __init__(
-        self, channels: int, stem: int, stem_stride: int, stages: Sequence[Stage], classes: int
-    ) -> None:
+    def __init__(self, plan: Plan) -> None:
         super().__init__()
-        self.stem = ElasticConv2d(channels, stem, 3, stride=stem_stride)
-        self.norm = ElasticBatchNorm2d(stem)
-        self.relu = nn.ReLU()
-        inputs = [Size(stem), *(stage.width for stage in stages)]
-        self.stages = nn.ModuleList(map(_blocks, inputs, stages))
+        stem = Size(plan.stem)
+        conv = ElasticConv2d(plan.channels, stem, 3, stride=plan.stem_stride)
+        self.stem = ConvNorm(conv, plan.style.norms.activated(stem, nn.ReLU()))
+        inputs = [stem, *(stage.width.size for stage in plan.stages)]
+        self.stages = nn.ModuleList(
+            ElasticDepth(
+                [BLOCKS[plan.block](shape, plan.style) for shape in _shapes(plan, stage, width)],
+                stage.blocks.depth.size,
+            )
+            for stage, width in zip(plan.stages, inputs, strict=False)
+        )
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
-        self.head = ElasticLinear(inputs[-1], classes)
+        self.head = ElasticLinear(inputs[-1], plan.classes)
 
     def forward(self, x: Tensor, arch: Arch) -> Tensor:
-        x = self.relu(self.norm(self.stem(x, arch), arch))
+        x = self.stem(x, arch)
         for stage in self.stages:
             x = stage(x, arch)
         logits: Tensor = self.head(self.flatten(self.pool(x)), arch)
         return logits
 
 
-def _blocks(inputs: Dimension, stage: Stage) -> ElasticDepth:
-    blocks = [Block(stage.width if n else inputs, stage, n) for n in range(stage.depth.maximum)]
-    return ElasticDepth(blocks, stage.depth)
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What can be chosen in one stage (counted from 1), in rising order; a single option is no choice."""
-
-    number: int
-    stride: int
-    width: Integers
-    depth: Integers
-    kernel: Integers
-    expand: Sequence[float]
-
-    def choices(self) -> Iterator[Choice]:
-        """The choices of the stage; those of a block matter when the stage is deep enough."""
-        yield ordinal(f"width{self.number}", self.width)
-        yield ordinal(f"depth{self.number}", self.depth)
-        for block in range(1, max(self.depth) + 1):
-            deep = [d for d in self.depth if d >= block]
-            when = {f"depth{self.number}": deep} if len(deep) < len(self.depth) else None
-            yield ordinal(f"kernel{self.number}_{block}", self.kernel, when)
-            yield ordinal(f"expand{self.number}_{block}", self.expand, when)
-
-    def stage(self) -> Stage:
-        """The sizes that follow the choices of the same names."""
-        blocks = [f"{self.number}_{block}" for block in range(1, max(self.depth) + 1)]
-        width, fixed = _size(f"width{self.number}", self.width), len(self.expand) == 1
-        return Stage(
-            width=width,
-            depth=_size(f"depth{self.number}", self.depth),
-            kernels=tuple(_size(f"kernel{b}", self.kernel) for b in blocks),
-            hidden=tuple(Scaled(width, max(self.expand), None if fixed else f"expand{b}") for b in blocks),
-            stride=self.stride,
-        )
-
-
-def _size(name: str, options: Integers) -> Size:
-    return Size(max(options), name if len(options) > 1 else None)
+def _shapes(plan: Plan, stage: Stage, inputs: Dimension) -> Iterator[Shape]:
+    """The sizes of the blocks of a stage: residual ones expand their own width, inverted ones that of their input."""
+    outputs = stage.width.size
+    for number in range(1, len(stage.blocks) + 1):
+        kernel, expand = stage.blocks.block("kernel", number).size, stage.blocks.block("expand", number)
+        plain = plan.block == "inverted" and expand.values == (1.0,)
+        hidden = inputs if plain else expand.times(inputs if plan.block == "inverted" else outputs)
+        squeeze = Scaled(hidden, 0.25, multiple=8) if plan.squeeze_excite else None
+        yield Shape(inputs, hidden, outputs, kernel, stage.stride if number == 1 else 1, squeeze)
+        inputs = outputs
 
 
 def elastic_convnet(
@@ -163,66 +126,59 @@ def elastic_convnet(
     depth: Integers | Sequence[Integers] = (1, 2, 3),
     width: Integers | Sequence[Integers] = (8, 12, 16),
     kernel: Integers = (3, 5),
-    expand: Sequence[float] = (1.0,),
+    expand: Sequence[float] | None = None,
     stem: int | None = None,
     stem_stride: int = 1,
+    block: Kind = "residual",
+    squeeze_excite: bool = False,
+    norm: str = "batch",
+    norm_group: int = 8,
 ) -> ElasticSpace:
-    """The space of residual convolutional networks for images (channels, height, width).
+    """The space of convolutional networks for images (channels, height, width).
 
     depth: numbers of blocks of every stage; or one list for each stage.
     width: channels of the first stage, doubled from stage to stage; or one list for each stage.
-    kernel: sides of the first convolution of every block, odd.
-    expand: inner width of every block over the width of its stage.
+    kernel: sides of the elastic convolution of every block, odd: its first one, or the depthwise one.
+    expand: inner width of every block over the width of its stage (residual, by default 1) or of its input (inverted,
+    by default 3 and 6; 1 alone leaves the expansion out).
     stem: channels of the first convolution; by default the smallest width.
     stem_stride: 2 or more for large images.
+    block: "residual", two ordinary convolutions; or "inverted", expand, filter each channel, project.
+    squeeze_excite: whether inverted blocks weigh their channels by squeeze-and-excitation.
+    norm: a name in nasplat.elastic.norms.NORMS; norm_group: the channels in a group of norms with groups.
 
     Each stage but the first halves the image, unless it would fall under 2x2. The choices are named width1, depth1,
     kernel1_2 (stage 1, block 2) and expand1_2; what has one option is no choice.
     """
     for name, number in {"stages": stages, "classes": classes, "stem_stride": stem_stride}.items():
-        _rising(name, [number])
-    widths, depths = _per_stage("width", width, stages, 2), _per_stage("depth", depth, stages)
-    kernels, expands = _odd(_rising("kernel", kernel)), _rising("expand", [float(e) for e in expand])
+        rising(f"elastic_convnet {name}", [number])
+    if squeeze_excite and block != "inverted":
+        raise NasplatError("elastic_convnet squeeze_excite = true: give block = 'inverted' with it")
+    widths = per_stage("elastic_convnet width", width, stages, 2)
+    depths = per_stage("elastic_convnet depth", depth, stages)
+    expands = EXPAND[block] if expand is None else [float(e) for e in expand]
+    each: dict[str, Values] = {
+        "kernel": odd("elastic_convnet kernel", kernel),
+        "expand": rising("elastic_convnet expand", expands),
+    }
     strides = _strides(min(input_shape[1:]), stem_stride, stages)
-    each = zip(range(1, stages + 1), strides, widths, depths, strict=True)
-    options = [Options(number, stride, w, d, kernels, expands) for number, stride, w, d in each]
-    stem = min(widths[0]) if stem is None else _rising("stem", [stem])[0]
+    parts = [
+        Stage(Options(f"width{n}", w), StageOptions(n, d, each), stride)
+        for n, (w, d, stride) in enumerate(zip(widths, depths, strides, strict=True), 1)
+    ]
+    stem = min(widths[0]) if stem is None else rising("elastic_convnet stem", [stem])[0]
+    style = Style(Norms(norm, group=norm_group))
+    plan = Plan(input_shape[0], stem, stem_stride, tuple(parts), block, squeeze_excite, style, classes)
+    later = {"block": block, "squeeze_excite": squeeze_excite, "norm": norm, "norm_group": norm_group}
     return ElasticSpace(
         "elastic_convnet",
-        [choice for o in options for choice in o.choices() if len(choice.values) > 1],
-        network=partial(
-            ElasticConvNet, input_shape[0], stem, stem_stride, [o.stage() for o in options], classes
-        ),
+        choices_of(part for stage in parts for part in (stage.width, stage.blocks)),
+        network=partial(ElasticConvNet, plan),
         input_shape=input_shape,
-        constants={"classes": classes, "stem": [stem, stem_stride], "stages": [asdict(o) for o in options]},
+        constants={"classes": classes, "stem": [stem, stem_stride]}
+        | {"stages": [stage.describe() for stage in parts]}
+        | {name: value for name, value in later.items() if value != FIRST[name]},
     )
-
-
-def _per_stage(
-    name: str, options: Integers | Sequence[Integers], stages: int, growth: int = 1
-) -> list[tuple[int, ...]]:
-    """The options of each stage: a list for each, or one list that grows from stage to stage."""
-    shared = [o for o in options if isinstance(o, int)]
-    if len(shared) == len(options):
-        return [tuple(o * growth**s for o in _rising(name, shared)) for s in range(stages)]
-    lists = [o for o in options if not isinstance(o, int)]
-    if len(lists) != stages or shared:
-        raise NasplatError(
-            f"elastic_convnet {name} = {options}: give one list, or one for each of {stages} stages"
-        )
-    return [_rising(name, given) for given in lists]
-
-
-def _rising(name: str, options: Sequence[Number]) -> tuple[Number, ...]:
-    if not options or min(options) <= 0:
-        raise NasplatError(f"elastic_convnet {name} = {list(options)}: give at least one number, all above 0")
-    return tuple(sorted(options))
-
-
-def _odd(kernels: tuple[int, ...]) -> tuple[int, ...]:
-    if any(kernel % 2 == 0 for kernel in kernels):
-        raise NasplatError(f"elastic_convnet kernel = {list(kernels)}: give odd numbers")
-    return kernels
 
 
 def _strides(side: int, stem_stride: int, stages: int) -> list[int]:

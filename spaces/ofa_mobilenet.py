@@ -27,7 +27,16 @@ from nasplat.elastic import Dimension, ElasticConv2d, ElasticDepth, ElasticLinea
 from nasplat.elastic.blocks import ConvNorm, InvertedResidual, Shape, Style, pointwise
 from nasplat.elastic.crops import transformed
 from nasplat.elastic.norms import Norms
-from nasplat.elastic.options import Options, StageOptions, choices_of, fit_strides, odd, per_stage, rising
+from nasplat.elastic.options import (
+    Options,
+    StageOptions,
+    Values,
+    choices_of,
+    fit_strides,
+    odd,
+    per_stage,
+    rising,
+)
 from nasplat.elastic.resize import ElasticResize
 from nasplat.elastic.sources import sliced
 from nasplat.space import Arch, SpaceFactory
@@ -155,7 +164,10 @@ def ofa_mobilenet(
     sides = rising("ofa_mobilenet resolution", resolution or [min(input_shape[1:])])
     steps = fit_strides("ofa_mobilenet strides", strides, STRIDES, sides[0])
     kernels = odd("ofa_mobilenet kernel", kernel)
-    each = {"kernel": kernels, "expand": rising("ofa_mobilenet expand", [float(e) for e in expand])}
+    each: dict[str, Values] = {
+        "kernel": kernels,
+        "expand": rising("ofa_mobilenet expand", [float(e) for e in expand]),
+    }
     depths = per_stage("ofa_mobilenet depth", depth, len(STAGES))
     options = [StageOptions(number, d, each) for number, d in enumerate(depths, 1)]
     image = Options("resolution", sides)
@@ -188,7 +200,8 @@ def _shapes(
     """The sizes of the blocks of a stage; ends: the widths of its input and its output."""
     inputs, outputs = ends
     for number in range(1, len(options) + 1):
-        hidden = options.block("expand", number).times(inputs, multiple=8)
+        expand = options.block("expand", number)
+        hidden = inputs if expand.values == (1.0,) else expand.times(inputs, multiple=8)
         squeeze = Scaled(hidden, 0.25, multiple=8) if stage.squeeze else None
         kernel = options.block("kernel", number).size
         yield Shape(inputs, hidden, outputs, kernel, stride if number == 1 else 1, squeeze)

@@ -118,6 +118,29 @@ class InvertedResidual(nn.Module):
         return out + x if self.residual else out
 
 
+class BasicBlock(nn.Module):
+    """Filter by k x k, then by 3 x 3, add the shortcut, activate; the inner width may be any.
+
+    The block of small ResNets (arXiv:1512.03385), its shortcut a 1x1 convolution where the shape changes.
+    Shapes: x (n, i, h, w) -> (n, o, ceil(h / stride), ceil(w / stride)).
+    """
+
+    def __init__(self, shape: Shape, style: Style) -> None:
+        super().__init__()
+        inputs, hidden, outputs = shape.inputs, shape.hidden, shape.outputs
+        conv = ElasticConv2d(inputs, hidden, shape.kernel, stride=shape.stride, source=style.kernels)
+        self.filter1 = ConvNorm(conv, style.norms.activated(hidden, style.activation()))
+        self.filter2 = ConvNorm(ElasticConv2d(hidden, outputs, 3), style.norms.norm(outputs))
+        changed = not shape.residual
+        self.shortcut = pointwise(inputs, outputs, style, shape.stride, activated=False) if changed else None
+        self.activation = style.activation()
+
+    def forward(self, x: Tensor, arch: Arch) -> Tensor:
+        y = self.filter2(self.filter1(x, arch), arch)
+        out: Tensor = self.activation(y + (x if self.shortcut is None else self.shortcut(x, arch)))
+        return out
+
+
 class Bottleneck(nn.Module):
     """Narrow by a 1x1 convolution, filter by k x k, widen by 1x1, add the shortcut, activate.
 
@@ -159,11 +182,13 @@ class AveragedShortcut(nn.Module):
         return y
 
 
-def pointwise(inputs: Dimension, outputs: Dimension, style: Style, *, activated: bool = True) -> ConvNorm:
+def pointwise(
+    inputs: Dimension, outputs: Dimension, style: Style, stride: int = 1, *, activated: bool = True
+) -> ConvNorm:
     """A 1x1 convolution and its norm, with or without the activation."""
     norms = style.norms
     norm = norms.activated(outputs, style.activation()) if activated else norms.norm(outputs)
-    return ConvNorm(ElasticConv2d(inputs, outputs, 1), norm)
+    return ConvNorm(ElasticConv2d(inputs, outputs, 1, stride=stride), norm)
 
 
 def depthwise(channels: Dimension, kernel: int | Dimension, style: Style, stride: int = 1) -> ConvNorm:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from nasplat.elastic.sizes import Dimension, Scaled, Size, dimension
 from nasplat.errors import NasplatError
 from nasplat.space import Choice, Value, ordinal
 
 Number = TypeVar("Number", int, float)
+Values: TypeAlias = tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Options:
     """
 
     name: str
-    values: tuple[int | float | str, ...]
+    values: Values
     when: Mapping[str, Sequence[Value]] | None = None
 
     @property
@@ -64,7 +65,7 @@ class StageOptions:
 
     number: int
     depths: tuple[int, ...]
-    blocks: Mapping[str, tuple[int | float | str, ...]]
+    blocks: Mapping[str, Values]
 
     def __len__(self) -> int:
         """The largest number of blocks."""
