@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -23,16 +23,24 @@ def count_macs(module: nn.Module, example: Tensor) -> int:
     on values cannot be counted.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
-    from torch.utils.flop_counter import FlopCounterMode
 
     shapes = FakeTensorMode(allow_non_fake_inputs=True)
     state = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
     fakes: dict[str, Tensor] = {name: shapes.from_tensor(tensor.detach()) for name, tensor in state}
     device = next((tensor.device for _, tensor in state), example.device)
-    counter = FlopCounterMode(display=False)
-    with evaluating(module), _visible_attention(), torch.no_grad(), shapes, counter:
+    with evaluating(module), shapes, counted_macs() as so_far:
         torch.func.functional_call(module, fakes, (shapes.from_tensor(example[:1]).to(device),))
-    return int(counter.get_total_flops()) // 2
+        return so_far()
+
+
+@contextmanager
+def counted_macs() -> Iterator[Callable[[], int]]:
+    """A function that says how many multiply-adds were computed in the block so far, without gradients."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    with _visible_attention(), torch.no_grad(), counter:
+        yield lambda: int(counter.get_total_flops()) // 2
 
 
 @contextmanager
