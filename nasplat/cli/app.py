@@ -28,6 +28,7 @@ def options(
 COMMANDS: dict[str, Callable[..., None]] = {
     "init": work.init,
     "profile": work.profile,
+    "train": work.train,
     "run": work.run,
     "status": read.status,
     "front": read.front,

@@ -23,6 +23,8 @@ class Kind(StrEnum):
     PREDICTORS = "predictors"
     SAMPLERS = "samplers"
     METRICS = "metrics"
+    METHODS = "methods"
+    PROBES = "probes"
 
 
 def status(study: StudyArgument, as_json: JsonOption = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 
 from nasplat.cli.read import JsonOption, StudyArgument
 from nasplat.cli.text import spelled
-from nasplat.errors import InvalidStudy
+from nasplat.errors import InvalidStudy, TrainingError
 from nasplat.study import open_study
 
 DeviceOption = Annotated[
@@ -42,6 +43,30 @@ def profile(
         typer.echo(f"{title}")
         for key, value in rows.items() if isinstance(rows, dict) else {"": rows}.items():
             typer.echo(f"  {key:<24} {spelled(value)}")
+    typer.echo(f"next: nasplat run {study}")
+
+
+def train(study: StudyArgument, device: DeviceOption = None) -> None:
+    """Train a study's supernet alone; run again to resume, or by torchrun to train in several processes."""
+    from nasplat.cli.progress import watching
+    from nasplat.cli.text import print_table
+
+    opened = open_study(study)
+    try:
+        with watching() as watcher:
+            trained = opened.train(device=device, watcher=watcher)
+    except KeyboardInterrupt:
+        if _leads():
+            typer.echo(f"interrupted; nothing is lost. go on with: nasplat train {study}", err=True)
+        raise typer.Exit(130) from None
+    except TrainingError:  # all processes meet it, and one tells
+        if _leads():
+            raise
+        raise typer.Exit(1) from None
+    if trained is None:  # one of several processes; the first one speaks
+        return
+    typer.echo(f"{'weights' if trained.fresh else 'trained already'}: {trained.path}")
+    print_table(trained.subnets, f"Subnets of the supernet of {opened.name!r}, validation split", {})
     typer.echo(f"next: nasplat run {study}")
 
 
@@ -108,6 +133,11 @@ def doctor(as_json: JsonOption = False) -> None:
             typer.echo(f"{name:<18} {verdict}")
     if any(str(verdict).startswith("broken") for verdict in found.values()):
         raise typer.Exit(1)
+
+
+def _leads() -> bool:
+    """Whether this process is the first of those that torchrun started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _architectures(path: Path | None) -> list[dict[str, object]]:

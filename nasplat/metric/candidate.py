@@ -16,7 +16,6 @@ from nasplat.elastic import ElasticSpace, extract, recalibrate
 from nasplat.errors import InvalidStudy
 from nasplat.space import Arch, Space
 
-
 CALIBRATION = 8
 """Batches that rank subnets well enough (Once-for-All calibrates on 2,000 images, arXiv:1908.09791)."""
 
@@ -79,7 +78,7 @@ class Workbench:
         return self.space.supernet(self.seed)
 
     def inherited(self, arch: Arch) -> nn.Module:
-        """The architecture with the supernet's weights, its norms recalibrated unless raw, in eval mode, on the device."""
+        """The architecture with the supernet's weights, recalibrated unless raw, in eval mode on the device."""
         if self.supernet is None:
             raise InvalidStudy("there is no trained supernet to inherit from; add a [supernet] table")
         module: nn.Module = extract(self.supernet, arch).to(self.device)

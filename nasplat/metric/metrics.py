@@ -132,7 +132,10 @@ def latency(
 
 
 def inherited(bench: Workbench) -> Metric:
-    """The task's metric on the validation split, with the supernet's weights and recalibrated norms."""
+    """The task's metric on the validation split, with the supernet's weights and recalibrated norms.
+
+    A study may ask for norms that are not recalibrated; the origin says so.
+    """
     data = bench.need_data("accuracy")
 
     def measure(candidate: Candidate) -> float:
@@ -141,7 +144,7 @@ def inherited(bench: Workbench) -> Metric:
     origin = {
         "protocol": "inherited weights",
         "supernet": bench.supernet_hash,
-        "calibration": {"batches": bench.calibration_batches, "size": 64, "seed": bench.seed},
+        "calibration": _calibration(bench),
         **_validation(bench, data),
     }
     return Metric(
@@ -152,11 +155,11 @@ def inherited(bench: Workbench) -> Metric:
 def trained(bench: Workbench, **settings: Any) -> Metric:
     """The task's metric on the validation split after training the network alone from scratch.
 
-    The further keys are those of the training recipe (epochs, batch_size, learning_rate, ...). Its value after each
-    epoch is reported, so that a pruner can stop a trial early.
+    The further keys are those of the training recipe (epochs, batch_size, learning_rate, ...), which the space may
+    have defaults for. Its value after each epoch is reported, so that a pruner can stop a trial early.
     """
     data = bench.need_data("accuracy")
-    recipe = Recipe(**settings)
+    recipe = Recipe(**{**bench.recipe, **settings})
 
     def measure(candidate: Candidate) -> float:
         settings = Settings(bench.device, bench.seed, progress=lambda *_: candidate.alive())
@@ -233,6 +236,13 @@ def _floating_type(name: str) -> torch.dtype:
 
 def _counting() -> dict[str, Any]:
     return {"protocol": "count", **versions()}
+
+
+def _calibration(bench: Workbench) -> dict[str, Any]:
+    """How the norms of a subnet come by their statistics."""
+    if not bench.calibration_batches:
+        return {"batches": 0, "statistics": "running ones, shared by all subnets"}
+    return {"batches": bench.calibration_batches, "size": 64, "seed": bench.seed}
 
 
 def _validation(bench: Workbench, data: Dataset) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from nasplat.study.study import Study, open_study
 
 if TYPE_CHECKING:
     from nasplat.study.run import RunSummary, Watcher
+    from nasplat.study.training import TrainedSupernet
 
-__all__ = ["RunSummary", "Study", "Watcher", "open_study"]
+__all__ = ["RunSummary", "Study", "TrainedSupernet", "Watcher", "open_study"]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,4 +18,8 @@ def __getattr__(name: str) -> Any:
         from nasplat.study import run
 
         return getattr(run, name)
+    if name == "TrainedSupernet":
+        from nasplat.study.training import TrainedSupernet
+
+        return TrainedSupernet
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nasplat.arguments import accepts, check_arguments
 from nasplat.data import Dataset, load_data
-from nasplat.elastic import ElasticSpace
-from nasplat.errors import InvalidStudy, expected_one_of
+from nasplat.errors import InvalidStudy
 from nasplat.measure import pick_device
 from nasplat.metric import Workbench, source_hash
 from nasplat.plugins import load
@@ -24,9 +23,11 @@ from nasplat.study.identity import refuse_changes
 from nasplat.study.ledger import Ledger
 from nasplat.study.plan import Plan, make_plan
 from nasplat.study.run import Limits, Loop, RunSummary, Silence, Watcher
-from nasplat.study.weights import Shelf, ready_supernet
+from nasplat.study.shelf import Shelf
+from nasplat.study.supernet import Training, make_training, ready_supernet
+from nasplat.study.team import Team
 from nasplat.study.worker import Worker
-from nasplat.supernet import METHODS, Method
+from nasplat.supernet.world import World
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -38,7 +39,7 @@ class Assembly:
 
     study: StudyFolder
     bench: Workbench
-    recipe: Method | None
+    training: Training | None
     space_arguments: Mapping[str, Any]
 
     @cached_property
@@ -46,12 +47,15 @@ class Assembly:
         """The metrics, bounds and filter; raises in one line for what does not fit."""
         return make_plan(self.study.page, self.bench, self.study.folder)
 
-    def load_supernet(self, shelf: Shelf, watcher: Watcher) -> None:
-        """Put the trained supernet on the bench, if the study has one; it becomes part of the metrics' origins."""
-        table = self.study.page.supernet
-        if self.recipe is not None and table is not None:
-            ready_supernet(self.bench, shelf, table.method, self.recipe, watcher)
+    def ready_supernet(self, shelf: Shelf, watcher: Watcher) -> None:
+        """Put the trained supernet on the bench, if the study has one; it becomes part of the metrics' origins.
+
+        Meanwhile another worker may have begun to ask what the page says by now: StoreError.
+        """
+        if self.training is not None:
+            ready_supernet(self.bench, shelf, self.training, watcher, Team(World()))
             del self.plan
+            _refuse_another_question(shelf.store, self.record())
 
     def record(self) -> StudyRecord:
         """The study as the store keeps it."""
@@ -95,17 +99,13 @@ def assemble(study: StudyFolder, device: str | None = None) -> Assembly:
     bench = Workbench(
         make_space(study, arguments), data, device=str(pick_device(device or "auto")), seed=page.study.seed
     )
-    recipe = None
+    training = None
     if page.supernet is not None:
-        recipe = _recipe(page.supernet.method, page.supernet.arguments)
+        training = make_training(page.supernet, bench, study.folder)
         bench.calibration_batches = page.supernet.calibration_batches
         bench.seed = page.study.seed if page.supernet.seed is None else page.supernet.seed
         bench.inherits = True
-        if not isinstance(bench.space, ElasticSpace):
-            raise InvalidStudy(
-                f"space {bench.space.name!r} is not elastic: it has no supernet; remove [supernet]"
-            )
-    return Assembly(study, bench, recipe, arguments)
+    return Assembly(study, bench, training, arguments)
 
 
 def space_arguments(study: StudyFolder, data: Dataset | None) -> dict[str, Any]:
@@ -142,14 +142,10 @@ def run_study(
     assembly = assemble(study, device)
     mirror = assembly.mirror()
     check_bounds(assembly.plan, assembly.bench)
-    store = Store.open(page.store, base=study.folder)
-    study_id = _join(store, assembly)
-    shelf = Shelf(store, study_id, study.folder, study.name)
-    for machine in _machines(assembly).values():
-        store.machine(machine)
-    assembly.load_supernet(shelf, watcher)
-    worker = Worker(store, study_id, assembly.bench.space, mirror)
-    ledger = Ledger(store, assembly.bench.space.hash, shelf)
+    shelf = join_study(assembly)
+    assembly.ready_supernet(shelf, watcher)
+    worker = Worker(shelf.store, shelf.study_id, assembly.bench.space, mirror)
+    ledger = Ledger(shelf.store, assembly.bench.space.hash, shelf)
     loop = Loop(worker, assembly.plan, assembly.bench, ledger, watcher)
     return loop.run(limits)
 
@@ -170,29 +166,26 @@ def enqueue(
     space = assembly.bench.space
     archs = [space.arch(values) for values in architectures]
     assembly.mirror()  # nothing is written unless the whole page is right
+    shelf, must = join_study(assembly), {"enqueued": True}
+    proposals = [Proposal(space.params(a), a.to_json(), a.key, user_attrs=must) for a in archs]
+    return [shelf.store.enqueue(shelf.study_id, proposal) for proposal in proposals]
+
+
+def join_study(assembly: Assembly) -> Shelf:
+    """The study's place in its store, which is made where there is none; refuses one that asks another question."""
+    study, record = assembly.study, assembly.record()
     store = Store.open(study.page.study.store, base=study.folder)
-    study_id, must = _join(store, assembly), {"enqueued": True}
-    return [
-        store.enqueue(study_id, Proposal(space.params(arch), arch.to_json(), arch.key, user_attrs=must))
-        for arch in archs
-    ]
-
-
-def _recipe(method: str, arguments: Mapping[str, Any]) -> Method:
-    if method not in METHODS:
-        raise InvalidStudy(f"[supernet] method {method!r} is unknown; {expected_one_of(method, METHODS)}")
-    kind = METHODS[method]
-    return kind(**check_arguments(kind, arguments, f"[supernet] {method}"))
-
-
-def _join(store: Store, assembly: Assembly) -> int:
-    """The id of the study in the store; refuses one of this name that asks another question."""
-    record = assembly.record()
-    known = store.find_study(record.name)
     study_id = store.create_study(record)  # refuses another space and other objectives
+    _refuse_another_question(store, record)
+    for machine in _machines(assembly).values():
+        store.machine(machine)
+    return Shelf(store, study_id, study.folder, study.name)
+
+
+def _refuse_another_question(store: Store, record: StudyRecord) -> None:
+    known = store.find_study(record.name)
     if known is not None:
         refuse_changes(record.name, known.config, record.config)
-    return study_id
 
 
 def _identity(assembly: Assembly) -> dict[str, Any]:
@@ -200,7 +193,7 @@ def _identity(assembly: Assembly) -> dict[str, Any]:
     page, bench = assembly.study.page, assembly.bench
     return {
         "data": None if bench.data is None else bench.data.identity,
-        "supernet": None if page.supernet is None else page.supernet.model_dump(),
+        "supernet": None if assembly.training is None else assembly.training.question(bench.recipe),
         "objectives": [o.model_dump() for o in page.objective],
         "constraints": [c.model_dump() for c in page.constraint],
         "seed": page.study.seed,

@@ -5,13 +5,12 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
+from collections.abc import Callable
 
 
 def catalogue(kind: str) -> dict[str, str]:
-    """Names of a kind ("spaces", "predictors", "samplers", "metrics") and the first line about each."""
-    return {"spaces": _plug_ins, "predictors": _plug_ins, "samplers": _samplers, "metrics": _metrics}[kind](
-        kind
-    )
+    """Names of a kind, such as "spaces" or "methods", and the first line about each."""
+    return CATALOGUES[kind](kind)
 
 
 def _plug_ins(kind: str) -> dict[str, str]:
@@ -47,9 +46,31 @@ def _metrics(kind: str) -> dict[str, str]:
     return {name: told.get(name) or _about_score(name) for name in metric_names()}
 
 
+def _methods(kind: str) -> dict[str, str]:
+    from nasplat.supernet import METHODS
+
+    return {name: _first_line(inspect.getdoc(method)) for name, method in METHODS.items()}
+
+
+def _probes(kind: str) -> dict[str, str]:
+    from nasplat.supernet.probes import PROBES
+
+    return {name: _first_line(inspect.getdoc(probe)) for name, probe in PROBES.items()}
+
+
 def _about_score(name: str) -> str:
     return _first_line_of_module(f"nasplat.predictors.{name.removeprefix('score:')}")
 
 
 def _first_line(text: str | None) -> str:
     return (text or "").strip().split("\n")[0]
+
+
+CATALOGUES: dict[str, Callable[[str], dict[str, str]]] = {
+    "spaces": _plug_ins,
+    "predictors": _plug_ins,
+    "samplers": _samplers,
+    "metrics": _metrics,
+    "methods": _methods,
+    "probes": _probes,
+}

@@ -16,8 +16,9 @@ from nasplat.space import Arch
 from nasplat.store import EvaluationRecord
 from nasplat.study.assembly import Assembly, assemble
 from nasplat.study.folder import StudyFolder
+from nasplat.study.shelf import Shelf
+from nasplat.study.supernet import load_supernet
 from nasplat.study.trial import Trial
-from nasplat.study.weights import Shelf, load_supernet
 
 
 def export_trial(
@@ -56,8 +57,8 @@ def _network(assembly: Assembly, trial: Trial, arch: Arch) -> nn.Module:
     """The network of an architecture with the weights that the study gave it, in evaluation mode on the CPU."""
     study, bench = assembly.study, assembly.bench
     shelf = Shelf(study.store, study.record.id, study.folder, study.name)
-    if assembly.recipe is not None and study.page.supernet is not None:
-        load_supernet(bench, shelf, study.page.supernet.method, assembly.recipe)
+    if assembly.training is not None:
+        load_supernet(bench, shelf, assembly.training)
         return bench.inherited(arch)
     network = shelf.trained(bench.space, arch, _training(assembly, trial))
     if network is None:

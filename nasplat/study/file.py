@@ -70,15 +70,28 @@ class Named(_PlugIn):
 
 
 class Supernet(_PlugIn):
-    """[supernet]: the training method and its arguments.
+    """[supernet]: the training method and its arguments, a recipe.
 
     `seed` is the study's unless it is given here, so that studies of several seeds can share a supernet.
-    `calibration_batches` batches of 64 inputs recalibrate the norms of a subnet.
+    `start` is a file of weights to begin with, of a supernet or of its largest network.
+    `calibration_batches` batches of 64 inputs recalibrate the norms of a subnet; with 0 it is judged by the running
+    statistics that all subnets share. `execution` and `compile` say how the training runs, `probes` what is looked at
+    after every `probe_every` epochs.
     """
 
     method: str = "sandwich"
     seed: Annotated[int, Field(ge=0)] | None = None
-    calibration_batches: Annotated[int, Field(gt=0)] = 8
+    start: str | None = None
+    calibration_batches: Annotated[int, Field(ge=0)] = 8
+    execution: Literal["slice", "mask", "vmap"] = "slice"
+    compile: bool = False
+    probes: list[str] = []
+    probe_every: Annotated[int, Field(gt=0)] = 1
+
+    @property
+    def question(self) -> dict[str, Any]:
+        """What its values depend on: all but how the training runs and is looked at. `start` counts by its content."""
+        return self.model_dump(exclude={"start", "execution", "compile", "probes", "probe_every"})
 
 
 class Objective(_PlugIn):

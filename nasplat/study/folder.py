@@ -19,6 +19,11 @@ class StudyFolder:
         self.page: StudyFile = read_study_file(path)
         self.name = self.page.study.name
 
+    @property
+    def artefacts(self) -> Path:
+        """The folder of its weights."""
+        return self.folder / "artefacts" / self.name
+
     @cached_property
     def store(self) -> Store:
         """The store, which must exist; `run` creates it."""

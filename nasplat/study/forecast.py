@@ -27,8 +27,8 @@ def forecast(assembly: Assembly, archs: Sequence[Arch]) -> dict[str, str]:
     What a function of the user's takes is not known and not counted.
     """
     bench, told = assembly.bench, {}
-    if assembly.recipe is not None:
-        told["training"] = _spelled(_supernet_seconds(bench, assembly.recipe))
+    if assembly.training is not None:
+        told["training"] = _spelled(_supernet_seconds(bench, assembly.training.recipe))
         bench.supernet = bench.make_supernet().to(bench.device).eval()
     known = [m for m in assembly.plan.metrics if m.cost < Cost.UNKNOWN]
     each = float(np.median([sum(_seconds(m, bench, arch) for m in known) for arch in archs]))

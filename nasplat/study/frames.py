@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from nasplat.pareto import knee, nondominated
-from nasplat.store import EvaluationRecord, Store, StudyRecord, TrialRecord
+from nasplat.store import EvaluationRecord, ObservationRecord, Store, StudyRecord, TrialRecord
 from nasplat.study.evidence import evidence
 
 
@@ -89,6 +89,31 @@ def _with_front(frame: pd.DataFrame, study: StudyRecord) -> pd.DataFrame:
         of_front = frame.loc[front, list(study.objectives)].to_numpy(dtype=float)
         frame.loc[front[knee(of_front, study.directions)], "knee"] = True
     return frame
+
+
+def probe_frame(observations: Sequence[ObservationRecord]) -> pd.DataFrame:
+    """One row a number that a probe saw, in the order of trainings, probes and epochs.
+
+    Columns: supernet (the start of the hash in the name of its file), probe, epoch, name ("largest.mean_shift": what
+    is nested is joined by dots), value (NaN where there is none), unit.
+    """
+    rows = [
+        (seen.origin_hash[:12], seen.probe, seen.epoch, name, value, seen.unit)
+        for seen in observations
+        for name, value in _numbers(seen.values)
+    ]
+    frame = pd.DataFrame(rows, columns=["supernet", "probe", "epoch", "name", "value", "unit"])
+    return frame.astype({"epoch": "int64", "value": "float64"})
+
+
+def _numbers(value: object, name: str = "") -> Iterator[tuple[str, object]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _numbers(inner, f"{name}.{key}" if name else key)
+    elif isinstance(value, list):
+        yield from _numbers({str(number): inner for number, inner in enumerate(value)}, name)
+    else:
+        yield name, value
 
 
 def as_objects(frame: pd.DataFrame) -> list[dict[str, object]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from nasplat.files import json_hash
 from nasplat.metric import Candidate, Cost, Metric
 from nasplat.store import EvaluationRecord, Store
-from nasplat.study.weights import Shelf
+from nasplat.study.shelf import Shelf
 
 AT_ONCE_SECONDS = 1.0
 """What took longer is stored as soon as it is known, so that a killed trial does not measure it again."""

@@ -11,7 +11,7 @@ from nasplat.study.folder import StudyFolder
 
 
 def status_of(study: StudyFolder) -> dict[str, Any]:
-    """Trials by state, their share of the page's number, workers, best values, and reasons of failures."""
+    """Trials by state, their share of the page's number, workers, best values, looks of probes, reasons of failures."""
     record = study.record
     trials = study.store.trials(record.id)
     counts = Counter(t.state for t in trials)
@@ -24,6 +24,7 @@ def status_of(study: StudyFolder) -> dict[str, Any]:
         "states": dict(counts),
         "workers": sorted({t.worker for t in running if t.worker}),
         "best": _best(record, trials),
+        "observations": dict(Counter(seen.probe for seen in study.store.observations(record.id))),
         "reasons": _reasons(trials),
         "next": f"nasplat front {study.path}" if counts["complete"] else f"nasplat run {study.path}",
     }

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from nasplat.export import Bundle
     from nasplat.study.run import RunSummary, Watcher
+    from nasplat.study.training import TrainedSupernet
     from nasplat.study.trial import Trial
 
 
@@ -35,6 +36,15 @@ class Study(StudyFolder):
             return f"Study({self.name!r}, {len(self.frame)} trials, {len(self.front())} on the front)"
         except NasplatError:
             return f"Study({self.name!r}, not run yet)"
+
+    def train(self, *, device: str | None = None, watcher: Watcher | None = None) -> TrainedSupernet | None:
+        """Train the study's supernet alone: start, resume, wait for who trains it, or find it trained.
+
+        Under torchrun all processes train together; what is returned is None in all but the first one.
+        """
+        from nasplat.study.training import train_study
+
+        return train_study(self, device, watcher)
 
     def run(
         self,
@@ -59,6 +69,15 @@ class Study(StudyFolder):
         from nasplat.study.frames import trial_frame
 
         return trial_frame(self.store, self.record, self.page.metrics)
+
+    def probes(self) -> pd.DataFrame:
+        """What the page's probes saw while supernets were trained, a row for each number.
+
+        The columns are described at `nasplat.study.frames.probe_frame`.
+        """
+        from nasplat.study.frames import probe_frame
+
+        return probe_frame(self.store.observations(self.record.id))
 
     def front(self) -> pd.DataFrame:
         """The trials that no other one dominates, among those that keep all constraints."""

@@ -15,7 +15,7 @@ from nasplat import NasplatError, Study
 from nasplat.metric import Candidate
 from nasplat.store import Proposal
 from nasplat.study.assembly import assemble
-from nasplat.study.weights import Shelf
+from nasplat.study.shelf import Shelf
 
 WriteStudy = Callable[..., Study]
 DATA = '[data]\nname = "toy.py:parity"\nn = 96\n'

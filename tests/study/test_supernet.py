@@ -93,7 +93,8 @@ def test_deleted_supernet_is_trained_again_to_the_same_weights(study: Study) -> 
 def test_changed_supernet_is_refused_with_the_way_out(study: Study) -> None:
     study.run(2)
     path = supernet_of(study)
-    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(StoreError, match="is not the file that was stored; delete it, and it is made again"):
         study.run(3)
     path.unlink()
@@ -120,9 +121,10 @@ def test_loss_that_is_not_finite_ends_the_training_of_a_supernet_in_one_line(wri
     assert "\n" not in str(told.value)
     assert not list(study.folder.rglob("*.safetensors"))
     assert study.frame.empty
-    mended = write_study(REST, **PARTS)
-    with pytest.raises(NasplatError, match=r"supernet\.learning_rate = 1e\+30, now it is None"):
-        mended.run(1)
+    mended = write_study(REST, **PARTS)  # no trial depends on the old page, so the name may stay
+    assert mended.run(1).new == 1
+    with pytest.raises(NasplatError, match=r"supernet\.learning_rate = None, now it is 0\.1"):
+        write_study(REST.replace("epochs = 1", "epochs = 1\nlearning_rate = 0.1"), **PARTS).run(2)
 
 
 def test_loss_that_is_not_finite_fails_a_trial_that_trains_alone(write_study: WriteStudy) -> None:

@@ -14,7 +14,7 @@ from nasplat.data import Dataset, Split, derived_seed
 from nasplat.elastic import extract, recalibrate
 from nasplat.space import Arch, Space
 
-PROBE = 3  # what a seed is derived for, beside those of the training
+PROBE = 4  # what a seed is derived for, beside those of the training
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,30 +1,26 @@
-"""The weights that a study keeps: its trained supernet, and networks that were trained alone.
+"""The files that a study keeps: weights of its supernet, and of networks that were trained alone.
 
-They are files beside the store, in `artefacts/<study>/`. A file is written before the row that holds its content
-hash, so a row whose file is gone or changed is known as such.
+They lie beside the store, in `artefacts/<study>/`. A file is written before the row that holds its content hash, so a
+row whose file is gone or changed is known as such.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from time import sleep
 from typing import Any
 
 from torch import nn
 
 from nasplat.errors import StoreError
 from nasplat.files import file_hash, json_hash
-from nasplat.metric import Candidate, Workbench
+from nasplat.metric import Candidate
 from nasplat.space import Arch, Space
-from nasplat.store import ArtefactRecord, Store, worker_name
-from nasplat.study.run import Watcher
-from nasplat.study.worker import LEASE_SECONDS, LeaseLost
-from nasplat.supernet import Method, Settings, load_weights, save_weights, train
+from nasplat.store import ArtefactRecord, Store
+from nasplat.supernet import load_weights, save_weights
 
 SUPERNET = "supernet"
-_POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,71 +95,3 @@ class Shelf:
 
 def _network_origin(space_hash: str, arch: Arch, training: Mapping[str, Any]) -> dict[str, Any]:
     return {"space": space_hash, "arch": arch.key, "training": dict(training)}
-
-
-def supernet_origin(bench: Workbench, method: str, recipe: Method) -> dict[str, Any]:
-    """All that decides a supernet's weights."""
-    return {
-        "method": method,
-        "recipe": asdict(recipe),
-        "space": bench.space.hash,
-        "data": bench.need_data("accuracy").identity,
-        "seed": bench.seed,
-    }
-
-
-def ready_supernet(bench: Workbench, shelf: Shelf, method: str, recipe: Method, watcher: Watcher) -> None:
-    """Put the trained supernet on the bench: from its file, or by training it, or by waiting for who does."""
-    origin = supernet_origin(bench, method, recipe)
-    worker = worker_name()
-    waiting = False
-    while shelf.find(SUPERNET, origin) is None:
-        if shelf.store.claim(shelf.study_id, SUPERNET, worker, LEASE_SECONDS):
-            try:
-                _train(bench, shelf, origin, recipe, worker, watcher)
-            except LeaseLost:
-                watcher.say("another worker has taken over the training of the supernet")
-            finally:
-                shelf.store.unclaim(shelf.study_id, SUPERNET, worker)
-        else:
-            if not waiting:
-                watcher.say("another worker trains the supernet; waiting for it")
-            waiting = True
-            sleep(_POLL_SECONDS)
-    load_supernet(bench, shelf, method, recipe)
-
-
-def load_supernet(bench: Workbench, shelf: Shelf, method: str, recipe: Method) -> None:
-    """Put the trained supernet on the bench from its file; StoreError where that is gone."""
-    found = shelf.find(SUPERNET, supernet_origin(bench, method, recipe))
-    if found is None:
-        raise StoreError(
-            f"the weights of the supernet are gone from {shelf.path('')}; copy them back, or run the study again"
-        )
-    bench.supernet = bench.make_supernet()
-    load_weights(bench.supernet, found[0])
-    bench.supernet.to(bench.device).eval()
-    bench.supernet_hash = found[1].content_hash
-
-
-def _train(
-    bench: Workbench, shelf: Shelf, origin: dict[str, Any], recipe: Method, worker: str, watcher: Watcher
-) -> None:
-    """Train the supernet, going on from a checkpoint if there is one, and put it on the shelf."""
-    data = bench.need_data("accuracy")
-    name = f"supernet-{json_hash(origin)[:12]}"
-    checkpoint = shelf.path(f"{name}.checkpoint")
-
-    def progress(done: int, total: int, figures: Mapping[str, float]) -> None:
-        if not shelf.store.renew_claim(shelf.study_id, SUPERNET, worker, LEASE_SECONDS):
-            raise LeaseLost
-        watcher.training(done, total, figures)
-
-    net = bench.make_supernet()
-    resumed = " from its checkpoint" if checkpoint.exists() else ""
-    watcher.say(f"training the supernet of {bench.space.name} ({bench.space.size:,} architectures){resumed}")
-    settings = Settings(device=bench.device, seed=bench.seed, checkpoint=checkpoint, progress=progress)
-    report = train(net, data, recipe.schedule(bench.space, data, bench.seed), recipe, settings)
-    shelf.keep_supernet(f"{name}.safetensors", net, origin)
-    checkpoint.unlink(missing_ok=True)
-    watcher.say(f"trained {report.epochs} epochs in {report.seconds:.1f} s, loss {report.loss:.3g}")
