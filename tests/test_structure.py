@@ -47,10 +47,10 @@ def sources(folder: str) -> list[Path]:
 
 
 def rooms() -> Iterator[tuple[str, Path]]:
-    """Every file of the core with its room; the front door nasplat/__init__.py belongs to none."""
+    """Every file of the core with its room; the front doors nasplat/__init__.py and __main__.py belong to none."""
     for path in sources("nasplat"):
         first = path.relative_to(ROOT / "nasplat").parts[0].removesuffix(".py")
-        if first != "__init__":
+        if first not in ("__init__", "__main__"):
             yield first, path
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ LATENCY_SAMPLES = 3
 
 def profile(study: StudyFolder, samples: int, device: str | None) -> Mapping[str, Any]:
     """Sizes over `samples` random architectures (with the smallest and the largest), latency of a few of them, the
-    share that meets each constraint, and the time that the study will take on this machine.
+    share that meets each constraint, how networks are trained, and the time that the study will take on this machine.
 
     Nothing is stored. Latency is the study's own metric where it asks for one, else that of one input on the study's
     device; networks are untrained, which take as long as trained ones.
@@ -47,8 +47,19 @@ def profile(study: StudyFolder, samples: int, device: str | None) -> Mapping[str
             _labelled(latency): _spread(latencies),
         },
         "constraints": _constraints(assembly, sizes | {"latency": latencies}),
+        **_training(assembly),
         "time (estimate)": forecast(assembly, archs[2:5]),
     }
+
+
+def _training(assembly: Assembly) -> dict[str, dict[str, Any]]:
+    """How networks are trained: the recipe in effect, with the defaults of the space and of the method."""
+    if assembly.training is not None:
+        table = assembly.training.table
+        how = {"method": table.method, **asdict(assembly.training.recipe), "execution": table.execution}
+        return {"supernet": how | {"calibration_batches": table.calibration_batches}}
+    alone = [m.origin["recipe"] for m in assembly.plan.metrics if m.cost is Cost.TRAINED]
+    return {"training alone": alone[0]} if alone else {}
 
 
 def _sizes(bench: Workbench, archs: Sequence[Arch]) -> dict[str, list[float]]:
