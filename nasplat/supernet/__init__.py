@@ -34,6 +34,7 @@ from nasplat.supernet.objective import (
 from nasplat.supernet.policy import Fixed, Judge, Policy, Sandwich, Uniform
 from nasplat.supernet.recipe import Recipe, Settings
 from nasplat.supernet.schedule import Morphism, Phase, Schedule, Stateful, Weight, evenly, learning_rate
+from nasplat.supernet.start import load_start
 from nasplat.supernet.teacher import Capture, FrozenLargest
 from nasplat.supernet.training import train, train_network
 from nasplat.supernet.weights import load_weights, save_weights
@@ -76,6 +77,7 @@ __all__ = [
     "init_world",
     "label_loss",
     "learning_rate",
+    "load_start",
     "load_weights",
     "no_teacher",
     "save_weights",
