@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from nasplat.measure import pick_device
 from nasplat.supernet.recipe import Settings
 
+Said = TypeVar("Said", Tensor, Tensor | None)
 Forward = Callable[[Tensor, Any], Tensor]
 """(inputs (n, ...), architecture, hard or soft) -> outputs."""
 
@@ -25,15 +26,15 @@ class Place:
     channels_last: bool
     bf16: bool
 
-    def forward(self, net: Forward) -> Forward:
-        """The network as it runs here; its outputs are in single precision, in which losses are taken."""
+    def forward(self, net: Callable[[Tensor, Any], Said]) -> Callable[[Tensor, Any], Said]:
+        """A network, or a teacher, as it runs here; what it says is in single precision, in which losses are taken."""
         if not self.bf16:
             return net
 
-        def forward(inputs: Tensor, arch: Any) -> Tensor:
+        def forward(inputs: Tensor, arch: Any) -> Said:
             with torch.autocast(self.device.type, torch.bfloat16):
-                outputs = net(inputs, arch)
-            return outputs.float()
+                said = net(inputs, arch)
+            return said if said is None else said.float()
 
         return forward
 

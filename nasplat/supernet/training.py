@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,6 @@ from nasplat.supernet.world import World, this_world
 
 DEFAULT = Settings()
 DROPOUT, MORPHISMS = 2, 3  # what a seed is derived for, beside those of the feed
-Batch = tuple[Tensor, Tensor]
 
 
 def train(
@@ -65,10 +64,9 @@ def train(
             if done == 0:
                 _enter(phase, net, optimiser, derived_seed(settings.seed, MORPHISMS, step))
             torch.manual_seed(derived_seed(settings.seed, DROPOUT, step, world.rank))
-            inputs, targets = (world.share(tensor) for tensor in feed.batch(step))
-            archs = phase.policy.ask(step, _judge(net, phase, (inputs, targets), place, world))
-            losses = _backward(execution, phase, done, archs, (inputs, targets))
-            losses = world.average(net, losses)
+            work = _Work(phase, done, *(world.share(tensor) for tensor in feed.batch(step)))
+            archs = phase.policy.ask(step, _judge(net, work, place, world))
+            losses = world.average(net, _backward(execution, work, archs, place))
             _update(optimiser, recipe, step, steps)
             phase.policy.tell(archs, losses)
             if after_epoch and (step + 1) % feed.steps_per_epoch == 0:
@@ -118,6 +116,16 @@ class _AnyArch(nn.Module):
         return outputs
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Of one step: the phase, the share of it that is done, and this process's part of the batch."""
+
+    phase: Phase
+    done: float
+    inputs: Tensor
+    targets: Tensor
+
+
 def _enter(phase: Phase, net: nn.Module, optimiser: Optimizer, seed: int) -> None:
     """Run the morphisms of a phase, with the same random numbers in every process."""
     torch.manual_seed(seed)
@@ -125,9 +133,8 @@ def _enter(phase: Phase, net: nn.Module, optimiser: Optimizer, seed: int) -> Non
         morphism(net, optimiser)
 
 
-def _judge(net: nn.Module, phase: Phase, batch: Batch, place: Place, world: World) -> Judge:
+def _judge(net: nn.Module, work: _Work, place: Place, world: World) -> Judge:
     """The loss of an architecture on this step's batch, by its labels; the network stays as it is."""
-    inputs, targets = batch
 
     def untouched(inputs: Tensor, arch: Arch) -> Tensor:
         buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}  # running statistics move
@@ -137,26 +144,23 @@ def _judge(net: nn.Module, phase: Phase, batch: Batch, place: Place, world: Worl
     @torch.no_grad()
     def judge(arch: Arch) -> Tensor:
         with place.own_randomness():
-            outputs = place.forward(untouched)(inputs, arch)
-        return world.mean([phase.objective(outputs, targets, None)])[0]
+            outputs = place.forward(untouched)(work.inputs, arch)
+        return world.mean([work.phase.objective(outputs, work.targets, None)])[0]
 
     return judge
 
 
-def _backward(
-    execution: Execution, phase: Phase, done: float, archs: Sequence[Arch], batch: Batch
-) -> list[Tensor]:
+def _backward(execution: Execution, work: _Work, archs: Sequence[Arch], place: Place) -> list[Tensor]:
     """Add up the gradients of the mean weighted loss of the architectures; their losses, detached, on the device."""
-    inputs, targets = batch
-    teacher, losses = phase.teacher(inputs, None), list[Tensor]()
-    for group in execution(inputs, archs):
-        own = [phase.objective(outputs, targets, teacher) for outputs in group]
-        torch.autograd.backward(
-            [phase.weight(n, done) * loss / len(archs) for n, loss in enumerate(own, start=len(losses))]
-        )
+    phase, ask = work.phase, place.forward(work.phase.teacher)
+    teacher, losses = ask(work.inputs, None), list[Tensor]()
+    for group in execution(work.inputs, archs):
+        own = [phase.objective(outputs, work.targets, teacher) for outputs in group]
+        factors = [phase.weight(len(losses) + n, work.done) for n in range(len(own))]
+        torch.autograd.backward([f * loss / len(archs) for f, loss in zip(factors, own, strict=True)])
         losses += [loss.detach() for loss in own]
         for outputs in group:
-            teacher = phase.teacher(inputs, outputs.detach()) if teacher is None else teacher
+            teacher = ask(work.inputs, outputs.detach()) if teacher is None else teacher
     return losses
 
 
