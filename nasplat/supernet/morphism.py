@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from nasplat.elastic import ElasticSpace
 from nasplat.elastic.groups import ChannelGroup, channel_groups
 from nasplat.elastic.sizes import Dimension, assignments
+from nasplat.errors import TrainingError
 from nasplat.space import Space
 
 
@@ -22,6 +24,7 @@ class SortChannels:
     The importance of a channel is the L1 norm of the weights that read it. Rows, columns, norms with their statistics,
     and the optimiser's averages move together. Channels stay within the bands between widths of the space
     `trained`: its architectures, not only the largest, compute what they did before.
+    TrainingError for a network that comes out changed, since only its own code knows some of its channels.
     """
 
     trained: Space
@@ -32,15 +35,16 @@ class SortChannels:
         return True
 
     def __call__(self, net: nn.Module, optimiser: Optimizer) -> None:
+        before = _outputs(net, self.trained)
         for group in channel_groups(net):
             order = channel_order(group, widths(group.dimension, self.trained))
             permute(group, order, optimiser)
+        _refuse_changes(before, _outputs(net, self.trained), self.trained.name)
 
 
 def widths(dimension: Dimension, space: Space) -> list[int]:
     """The sizes of a dimension in the architectures of a space, rising, the largest included."""
-    known = {choice.name for choice in space.choices}
-    met = assignments(dimension.choices, space.choices) if known.issuperset(dimension.choices) else ()
+    met = assignments(dimension.choices, space.choices)
     return sorted({dimension(values) for values in met} | {dimension.maximum})
 
 
@@ -72,3 +76,29 @@ def permute(group: ChannelGroup, order: Tensor, optimiser: Optimizer) -> None:
 
 def _sums(tensor: Tensor, axis: int) -> Tensor:
     return tensor.movedim(axis, 0).flatten(1).sum(1)
+
+
+@torch.no_grad()
+def _outputs(net: nn.Module, space: Space) -> Tensor | None:
+    """What the largest network says of two random inputs; None where the space does not know their shape."""
+    if space.input_shape is None:
+        return None
+    shape, rng, training = (2, *space.input_shape), torch.Generator().manual_seed(0), net.training
+    like, tokens = next(net.parameters()), space.vocabulary if isinstance(space, ElasticSpace) else None
+    inputs = (
+        torch.randn(shape, generator=rng).to(like)
+        if tokens is None
+        else torch.randint(tokens, shape, generator=rng)
+    )
+    outputs: Tensor = net.eval()(inputs.to(like.device), space.largest())
+    net.train(training)
+    return outputs
+
+
+def _refuse_changes(before: Tensor | None, after: Tensor | None, name: str) -> None:
+    """Raise TrainingError unless outputs are alike; what is wrong changes them by much more than the order of sums."""
+    if before is not None and after is not None and (after - before).abs().max() > 0.02 * before.abs().max():
+        raise TrainingError(
+            f"sorting its channels changes the largest network of {name}: it has weights for single channels outside "
+            "elastic layers, or mixes channels; train without sorting (sort = false)"
+        )

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nasplat import load
-from nasplat.data import Dataset, load_data
+from nasplat.data import Dataset, Split, load_data
 from nasplat.elastic import ElasticSpace, extract
 from nasplat.errors import TrainingError
 from nasplat.space import Arch, Space, categorical, ordinal
@@ -26,12 +26,14 @@ from nasplat.supernet.methods.ofa import OFATraining
 from nasplat.supernet.morphism import SortChannels
 from nasplat.supernet.teacher import Capture
 
-TINY = {"epochs": 2, "batch_size": 64, "learning_rate": 0.1}  # 28 steps of the digits
+TINY = {"epochs": 4, "batch_size": 32, "learning_rate": 0.1}  # 20 steps
 
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
-    return load_data("translated_digits", canvas=10, clutter=0, noise=0.0, copies=1)
+    """160 digits to train on."""
+    data = load_data("translated_digits", canvas=10, clutter=0, noise=0.0, copies=1)
+    return replace(data, train=Split(data.train.inputs[:160], data.train.targets[:160]))
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasplat import load
-from nasplat.elastic import ElasticSpace
+from nasplat.elastic import ElasticConv2d, ElasticSpace, Size
 from nasplat.elastic.groups import channel_groups
+from nasplat.errors import TrainingError
+from nasplat.space import Arch, Space, ordinal
 from nasplat.supernet import SortChannels
 from nasplat.supernet.morphism import channel_order, widths
 
@@ -54,7 +56,7 @@ def no_optimiser(net: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.SGD(net.parameters(), lr=0.1)
 
 
-def only_largest(space: ElasticSpace) -> Any:
+def only_largest(space: Space) -> Space:
     return space.restrict({c.name: [c.values[-1 if c.ordered else 0]] for c in space.choices})
 
 
@@ -154,6 +156,28 @@ def test_sorting_reaches_heads_and_hidden_units_of_transformers() -> None:
     _, net = family("elastic_vit")
     kinds = {g.dimension.choices[-1] for g in channel_groups(net)}
     assert kinds == {"width", "heads1", "heads2", "ratio1", "ratio2"}
+
+
+class Scaled(nn.Module):
+    """Two convolutions, and between them a scale for each channel that is no elastic layer's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        width = Size(8, "width")
+        self.first, self.second = ElasticConv2d(3, width, 1), ElasticConv2d(width, 5, 1)
+        self.scale = nn.Parameter(torch.linspace(0.1, 3.0, 8))
+
+    def forward(self, x: Tensor, arch: Arch) -> Tensor:
+        y = self.first(x, arch)
+        out: Tensor = self.second(y * self.scale[: y.shape[1], None, None], arch).mean((2, 3))
+        return out
+
+
+def test_channels_that_only_the_network_itself_knows_are_noticed() -> None:
+    space = ElasticSpace("own", [ordinal("width", (4, 8))], network=Scaled, input_shape=(3, 4, 4))
+    net = space.supernet()
+    with pytest.raises(TrainingError, match=r"changes the largest network of own: .* \(sort = false\)"):
+        SortChannels(only_largest(space))(net, no_optimiser(net))
 
 
 def test_a_mixture_of_paths_has_no_channels_to_sort() -> None:
