@@ -43,26 +43,26 @@ class DepthRatioTraining(Method):
     """In the spirit of VARiant (arXiv:2511.16546): mostly the full network at first, mostly shallow ones in the end.
 
     Each step trains the full network or one of a few shallow ones, whose depths lie at equal distances down to the
-    smallest; all other choices stay at their largest. The share of the full network moves linearly from `start` to
-    `end`, in `parts` equal parts of the training. The paper keeps evenly spaced layers of an autoregressive
+    smallest; all other choices stay at their largest. The share of the full network moves linearly from `first` to
+    `last`, in `parts` equal parts of the training. The paper keeps evenly spaced layers of an autoregressive
     transformer; here a depth keeps the blocks that the network's ElasticDepth keeps.
 
-    start, end: the shares of steps for the full network. shallow: the number of shallow networks.
+    first, last: the shares of steps for the full network. shallow: the number of shallow networks.
 
     Control: a constant share.
     """
 
-    control: ClassVar[Mapping[str, Any]] = {"method": "depth_ratio", "start": 0.5, "end": 0.5}
+    control: ClassVar[Mapping[str, Any]] = {"method": "depth_ratio", "first": 0.5, "last": 0.5}
 
-    start: float = 0.9
-    end: float = 0.1
+    first: float = 0.9
+    last: float = 0.1
     shallow: int = 3
     parts: int = 20
 
     def __post_init__(self) -> None:
         Method.__post_init__(self)
-        expect("start", self.start, 0 <= self.start <= 1, "0 to 1")
-        expect("end", self.end, 0 <= self.end <= 1, "0 to 1")
+        expect("first", self.first, 0 <= self.first <= 1, "0 to 1")
+        expect("last", self.last, 0 <= self.last <= 1, "0 to 1")
         expect("shallow", self.shallow, self.shallow >= 1, "at least 1")
         expect("parts", self.parts, self.parts >= 1, "at least 1")
 
@@ -70,7 +70,7 @@ class DepthRatioTraining(Method):
         """Warm-up, then a phase for every share."""
         loss, full, shallow = training_loss(data, self), space.largest(), shallow_archs(space, self.shallow)
         shares = [
-            self.start + (self.end - self.start) * (part + 0.5) / self.parts for part in range(self.parts)
+            self.first + (self.last - self.first) * (part + 0.5) / self.parts for part in range(self.parts)
         ]
         phases = [
             Phase((part + 1) / self.parts, FullOrShallow(full, shallow, share, seed), label_loss(loss))
