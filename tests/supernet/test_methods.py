@@ -100,9 +100,9 @@ SAME = [
     ("deps", {"warmup": 0.0, "eps0": 1.0}, "bignas", {}),
     (
         "depth_ratio",
-        {"start": 0.4, "end": 0.4, "parts": 7},
+        {"first": 0.4, "last": 0.4, "parts": 7},
         "depth_ratio",
-        {"start": 0.4, "end": 0.4, "parts": 1},
+        {"first": 0.4, "last": 0.4, "parts": 1},
     ),
     ("ofa", {"order": ["depth"]}, "ofa", {"order": ["depth", "width", "kernel"]}),
 ]
@@ -143,7 +143,7 @@ def test_the_others_gain_weight_linearly_in_delayed_shrinking(
 
 
 def test_the_share_of_the_full_network_falls_linearly(convnets: ElasticSpace, digits: Dataset) -> None:
-    method = METHODS["depth_ratio"](start=0.9, end=0.1, parts=4)
+    method = METHODS["depth_ratio"](first=0.9, last=0.1, parts=4)
     schedule = method.schedule(convnets, digits, 0)
     asked = [schedule.at(step, 4000).policy.ask(step, deaf) for step in range(4000)]
     full = [float(archs == [convnets.largest()]) for archs in asked]
@@ -279,8 +279,8 @@ def test_a_frozen_teacher_stays_what_it_was_and_comes_back_from_its_state(convne
         ("ofa", "per_step", (1, 0), "a list of numbers from 1 on"),
         ("ofa", "early", 0.0, "more than 0"),
         ("ofa", "distil", -1.0, "0 or more"),
-        ("depth_ratio", "start", 1.5, "0 to 1"),
-        ("depth_ratio", "end", -0.1, "0 to 1"),
+        ("depth_ratio", "first", 1.5, "0 to 1"),
+        ("depth_ratio", "last", -0.1, "0 to 1"),
         ("depth_ratio", "shallow", 0, "at least 1"),
         ("depth_ratio", "parts", 0, "at least 1"),
     ],
