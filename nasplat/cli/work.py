@@ -66,7 +66,7 @@ def train(study: StudyArgument, device: DeviceOption = None) -> None:
     if trained is None:  # one of several processes; the first one speaks
         return
     typer.echo(f"{'weights' if trained.fresh else 'trained already'}: {trained.path}")
-    print_table(trained.subnets, f"Subnets of the supernet of {opened.name!r}, validation split", {})
+    print_table(trained.subnets, "Subnets, validation split", {})
     typer.echo(f"next: nasplat run {study}")
 
 

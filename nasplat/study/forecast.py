@@ -13,6 +13,7 @@ from nasplat.data import Dataset, Split
 from nasplat.metric import Candidate, Cost, Metric, Workbench
 from nasplat.space import Arch
 from nasplat.study.assembly import Assembly
+from nasplat.study.supernet import Training
 from nasplat.supernet import Method, Recipe, Settings, TrainingReport, train, train_network
 
 STEPS = 4
@@ -28,7 +29,7 @@ def forecast(assembly: Assembly, archs: Sequence[Arch]) -> dict[str, str]:
     """
     bench, told = assembly.bench, {}
     if assembly.training is not None:
-        told["training"] = _spelled(_supernet_seconds(bench, assembly.training.recipe))
+        told["training"] = _spelled(_supernet_seconds(bench, assembly.training))
         bench.supernet = bench.make_supernet().to(bench.device).eval()
     known = [m for m in assembly.plan.metrics if m.cost < Cost.UNKNOWN]
     each = float(np.median([sum(_seconds(m, bench, arch) for m in known) for arch in archs]))
@@ -46,12 +47,14 @@ def _seconds(metric: Metric, bench: Workbench, arch: Arch) -> float:
     return perf_counter() - start
 
 
-def _supernet_seconds(bench: Workbench, recipe: Method) -> float:
+def _supernet_seconds(bench: Workbench, training: Training) -> float:
+    settings = Settings(bench.device, execution=training.table.execution)
+
     def run(data: Dataset, short: Method) -> TrainingReport:
         schedule = short.schedule(bench.space, data, bench.seed)
-        return train(bench.make_supernet(), data, schedule, short, Settings(bench.device))
+        return train(bench.make_supernet(), data, schedule, short, settings)
 
-    return _extrapolated(run, bench.need_data("accuracy"), replace(recipe, warmup=0.0))
+    return _extrapolated(run, bench.need_data("accuracy"), replace(training.recipe, warmup=0.0))
 
 
 def _alone_seconds(bench: Workbench, recipe: Recipe, arch: Arch) -> float:

@@ -47,12 +47,12 @@ def profile(study: StudyFolder, samples: int, device: str | None) -> Mapping[str
             _labelled(latency): _spread(latencies),
         },
         "constraints": _constraints(assembly, sizes | {"latency": latencies}),
-        **_training(assembly),
+        **training_in_effect(assembly),
         "time (estimate)": forecast(assembly, archs[2:5]),
     }
 
 
-def _training(assembly: Assembly) -> dict[str, dict[str, Any]]:
+def training_in_effect(assembly: Assembly) -> dict[str, dict[str, Any]]:
     """How networks are trained: the recipe in effect, with the defaults of the space and of the method."""
     if assembly.training is not None:
         table = assembly.training.table

@@ -24,6 +24,7 @@ from nasplat.study.team import Team
 from nasplat.study.worker import LEASE_SECONDS, LeaseLost
 from nasplat.supernet import METHODS, Method, Schedule, Settings, load_weights, train
 from nasplat.supernet.probes import Probe, Tally, make_probe
+from nasplat.supernet.start import load_start
 
 _POLL_SECONDS = 1.0
 
@@ -58,8 +59,6 @@ class Training:
         """The network as its training begins, on the CPU."""
         net = bench.make_supernet()
         if self.start is not None:
-            from nasplat.supernet.start import load_start
-
             load_start(net, bench.space, self.start)
         return net
 

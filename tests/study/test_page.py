@@ -13,6 +13,8 @@ from nasplat.study.file import parse_duration, read_study_file
 
 WriteStudy = Callable[..., Study]
 DATA = '[data]\nname = "toy.py:parity"'
+IMAGES = '[data]\nname = "toy.py:images"'
+ELASTIC = {"space": 'name = "elastic_convnet"\nstages = 1\ndepth = [1]\nwidth = [2, 4]'}
 
 BAD = {
     "unknown key": (
@@ -114,6 +116,30 @@ BAD = {
     "unknown training method": (
         {"rest": f"{DATA}\n[supernet]\nmethod = 'sandwhich'"},
         "method 'sandwhich' is unknown; did you mean 'sandwich'",
+    ),
+    "unknown argument of the training method": (
+        {"rest": f"{DATA}\n[supernet]\nmethod = 'sandwich'\nepoch = 2"},
+        r"\[supernet\] sandwich has no key 'epoch'; did you mean 'epochs'",
+    ),
+    "unknown execution": (
+        {"rest": f"{DATA}\n[supernet]\nexecution = 'slices'"},
+        r"\[supernet\] execution = 'slices': input should be 'slice', 'mask' or 'vmap'",
+    ),
+    "unknown probe": (
+        ELASTIC | {"rest": f"{IMAGES}\n[supernet]\nprobes = ['norm_drfit']"},
+        "probe 'norm_drfit' is unknown; did you mean 'norm_drift'",
+    ),
+    "probe that takes no kind": (
+        ELASTIC | {"rest": f"{IMAGES}\n[supernet]\nprobes = ['load:depth']"},
+        "load takes no kind of choice",
+    ),
+    "start that is not there": (
+        ELASTIC | {"rest": f"{IMAGES}\n[supernet]\nstart = 'weights.safetensors'"},
+        r"start = 'weights.safetensors': there is no file .*/weights.safetensors; correct the path",
+    ),
+    "running statistics that are not kept": (
+        ELASTIC | {"rest": f"{IMAGES}\n[supernet]\ncalibration_batches = 0\nexecution = 'mask'"},
+        "calibration_batches = 0 needs running statistics, which execution = 'mask' does not keep",
     ),
     "a date": ({"space": "name = 'toy.py:SPACE'\nvalues = 2024-01-01"}, "values = .*2024"),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -39,12 +38,12 @@ class GradientConflict:
 
     def _choices(self, space: Space) -> list[Choice]:
         several = [choice for choice in space.choices if len(choice.values) > 1]
-        kinds = list(dict.fromkeys(kind_of(choice) for choice in several))
+        kinds = list(dict.fromkeys(choice.kind for choice in several))
         if self.kind is not None and self.kind not in kinds:
             raise NasplatError(
                 f"{space.name} has no choice of the kind {self.kind!r}; {expected_one_of(self.kind, kinds)}"
             )
-        return [choice for choice in several if self.kind in (None, kind_of(choice))]
+        return [choice for choice in several if self.kind in (None, choice.kind)]
 
     def _table(self, at: Look, choice: Choice) -> dict[str, dict[str, float | None]]:
         distances, names = self.matrix(at, choice).tolist(), [str(value) for value in choice.values]
@@ -64,12 +63,6 @@ class GradientConflict:
         archs = options(at.space, choice, rng)
         seed = derived_seed(at.seed, PROBE, number)
         return distances([_gradient(at, arch, batch, seed) for arch in archs])
-
-
-def kind_of(choice: Choice) -> str:
-    """What a choice is about: the letters before the first digit or underscore, "kernel" of kernel1_2."""
-    found = re.match(r"[^\d_]+", choice.name)
-    return found[0] if found else choice.name
 
 
 def options(space: Space, choice: Choice, rng: np.random.Generator) -> list[Arch]:

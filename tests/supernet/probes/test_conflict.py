@@ -14,7 +14,7 @@ from nasplat.data import CLASSIFICATION, Dataset, Split
 from nasplat.errors import NasplatError
 from nasplat.space import Arch, Space, categorical, ordinal
 from nasplat.supernet.probes import Look, look, make_probe
-from nasplat.supernet.probes.conflict import GradientConflict, distances, kind_of, options
+from nasplat.supernet.probes.conflict import GradientConflict, distances, options
 
 FACTORS = {"plain": 1.0, "double": 2.0, "flip": -1.0}
 
@@ -87,11 +87,6 @@ def test_options_differ_in_nothing_but_the_choice_which_is_active() -> None:
         archs = options(space, choices[2], rng)
         assert [arch["kernel1_2"] for arch in archs] == [1, 3, 5]
         assert len({(arch["depth1"], arch["op1_2"]) for arch in archs}) == 1
-
-
-def test_kind_is_what_a_name_starts_with() -> None:
-    names = {"kernel1_2": "kernel", "depth1": "depth", "resolution": "resolution", "paths_a": "paths"}
-    assert {name: kind_of(ordinal(name, [1, 2])) for name in names} == names
 
 
 def test_one_kind_is_looked_at_alone_and_an_unknown_one_is_told() -> None:
