@@ -24,6 +24,7 @@ from nasplat.elastic.norms import NORMS, Activated, Norms
 from nasplat.elastic.recalibration import Recalibration, recalibrate
 from nasplat.elastic.routers import Key, OneHot, keyed
 from nasplat.elastic.sizes import Dimension, Quotient, Scaled, Size
+from nasplat.elastic.soft import AnyArch, Masks, SoftArch, mask_channels, relax
 from nasplat.elastic.sources import (
     Bank,
     Constant,
@@ -42,6 +43,7 @@ from nasplat.elastic.transformer import BlockSizes, ElasticFeedForward, Transfor
 __all__ = [
     "NORMS",
     "Activated",
+    "AnyArch",
     "Bank",
     "BlockSizes",
     "Constant",
@@ -67,6 +69,7 @@ __all__ = [
     "EvoNorm2d",
     "KernelTransform",
     "Key",
+    "Masks",
     "Norms",
     "OneHot",
     "Quotient",
@@ -76,6 +79,7 @@ __all__ = [
     "Scaled",
     "Size",
     "Slot",
+    "SoftArch",
     "SourceFactory",
     "TransformerBlock",
     "UntraceableNetwork",
@@ -83,7 +87,9 @@ __all__ = [
     "combine",
     "extract",
     "keyed",
+    "mask_channels",
     "recalibrate",
+    "relax",
     "reset_parameters",
     "slice_crop",
     "sliced",

@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasplat.elastic.layers import affine_slot, fill
+from nasplat.elastic.layers import affine_slot, fill, masked_affine
 from nasplat.elastic.routers import Key, keyed
 from nasplat.elastic.sizes import Dimension, dimension
+from nasplat.elastic.soft import AnyArch, SoftArch
 from nasplat.elastic.sources import SourceFactory, sliced
 from nasplat.space import Arch
 
@@ -18,7 +19,8 @@ class ElasticBatchNorm2d(nn.Module):
 
     Weight and bias come from the source. Running statistics are no weights: the full-width buffers hold a blend
     of the architectures seen in training, so a subnet is recalibrated before it is judged (`recalibrate`). With a
-    key they are (values of the key, channels), a blend for each value, and the default source is keyed too.
+    key they are (values of the key, channels), a blend for each value, and the default source is keyed too. A soft
+    architecture is trained by the statistics of the batch and leaves the running ones alone.
     Shapes: x (n, c, h, w) -> (n, c, h, w).
     """
 
@@ -36,15 +38,17 @@ class ElasticBatchNorm2d(nn.Module):
     ) -> None:
         super().__init__()
         channels = dimension(channels)
-        self.eps, self.momentum, self.key = eps, momentum, key
+        self.channels, self.eps, self.momentum, self.key = channels, eps, momentum, key
         source = source or (sliced if key is None else keyed(key))
         self.source = source(affine_slot(channels))
         shape = (channels.maximum,) if key is None else (len(key), channels.maximum)
         self.register_buffer("running_mean", torch.zeros(shape))
         self.register_buffer("running_var", torch.ones(shape))
 
-    def forward(self, x: Tensor, arch: Arch) -> Tensor:
-        weight, bias = self.source(arch)
+    def forward(self, x: Tensor, arch: AnyArch) -> Tensor:
+        weight, bias = masked_affine(self.source, self.channels, arch)
+        if self.training and isinstance(arch, SoftArch):
+            return F.batch_norm(x, None, None, weight, bias, True, 0.0, self.eps)
         mean, var = self._statistics(arch, weight.shape[0])
         return F.batch_norm(x, mean, var, weight, bias, self.training, self.momentum, self.eps)
 
@@ -57,9 +61,12 @@ class ElasticBatchNorm2d(nn.Module):
         layer.num_batches_tracked = torch.zeros((), dtype=torch.long, device=weight.device)
         return fill(layer, weight=weight, bias=bias)
 
-    def _statistics(self, arch: Arch, channels: int) -> tuple[Tensor, Tensor]:
-        """Views of the running mean and variance (channels,)."""
+    def _statistics(self, arch: AnyArch, channels: int) -> tuple[Tensor, Tensor]:
+        """Views of the running mean and variance (channels,); means over the keys under a soft architecture."""
         mean, var = self.running_mean, self.running_var
+        if self.key is not None and isinstance(arch, SoftArch):
+            p = self.key.distribution(arch)[:, None]
+            return (p * mean).sum(0), (p * var).sum(0)
         if self.key is not None:
             mean, var = mean[self.key(arch)], var[self.key(arch)]
         return mean[:channels], var[:channels]
@@ -76,11 +83,11 @@ class ElasticBatchStatistics2d(nn.Module):
         self, channels: int | Dimension, *, eps: float = 1e-5, source: SourceFactory = sliced
     ) -> None:
         super().__init__()
-        self.eps = eps
-        self.source = source(affine_slot(dimension(channels)))
+        self.channels, self.eps = dimension(channels), eps
+        self.source = source(affine_slot(self.channels))
 
-    def forward(self, x: Tensor, arch: Arch) -> Tensor:
-        weight, bias = self.source(arch)
+    def forward(self, x: Tensor, arch: AnyArch) -> Tensor:
+        weight, bias = masked_affine(self.source, self.channels, arch)
         return F.batch_norm(x, None, None, weight, bias, True, 0.0, self.eps)
 
     def plain(self, arch: Arch) -> nn.BatchNorm2d:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasplat.elastic.sizes import Dimension
+from nasplat.elastic.soft import AnyArch, SoftArch
 from nasplat.elastic.sources import Bank, Slot, SourceFactory, WeightSource, slice_crop
 from nasplat.errors import InvalidArchitecture, NasplatError
-from nasplat.space import Arch
 
 
 class KernelTransform(nn.Module):
@@ -19,6 +19,7 @@ class KernelTransform(nn.Module):
 
     From one kernel to the next smaller one, as 7 -> 5 -> 3: the centre window of k x k, as a vector, times a matrix
     (k^2, k^2) that all filters of the layer share. The matrices start as the identity, which is the plain window.
+    A soft architecture takes the mean of all kernels, each in the centre of the largest.
     kernels: the sides that occur, in any order.
     """
 
@@ -34,10 +35,22 @@ class KernelTransform(nn.Module):
         for matrix in self.parameters():
             nn.init.eye_(matrix)
 
-    def forward(self, tensor: Tensor, dimensions: Sequence[Dimension], arch: Arch) -> Tensor:
+    def forward(self, tensor: Tensor, dimensions: Sequence[Dimension], arch: AnyArch) -> Tensor:
         """(O, I, k_max, k_max) -> (o, i, k, k); other tensors are sliced. InvalidArchitecture for an unknown kernel."""
         tensor = slice_crop(tensor, dimensions[:2], arch)
-        return self._shrink(tensor, dimensions[2](arch)) if len(dimensions) > 2 else tensor
+        if len(dimensions) < 3:
+            return tensor
+        if isinstance(arch, SoftArch):
+            return self._expected(tensor, arch.sizes(dimensions[2]))
+        return self._shrink(tensor, dimensions[2](arch))
+
+    def _expected(self, weight: Tensor, probabilities: Mapping[int, Tensor]) -> Tensor:
+        """The mean of the kernels, each in the centre of the largest."""
+        if len(probabilities) == 1:
+            return self._shrink(weight, *probabilities)
+        margins = {kernel: (weight.shape[-1] - kernel) // 2 for kernel in probabilities}
+        kernels = [p * F.pad(self._shrink(weight, k), 4 * [margins[k]]) for k, p in probabilities.items()]
+        return sum(kernels[1:], start=kernels[0])
 
     def _shrink(self, weight: Tensor, kernel: int) -> Tensor:
         if kernel not in self.kernels:

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasplat.elastic.layers import affine_slot, fill, start_as_identity
+from nasplat.elastic.layers import affine_slot, fill, masked_affine, start_as_identity
 from nasplat.elastic.sizes import Dimension, Size, assignments, dimension
+from nasplat.elastic.soft import AnyArch, SoftArch, mask_channels
 from nasplat.elastic.sources import Slot, SourceFactory, sliced
 from nasplat.errors import NasplatError
 from nasplat.space import Arch, Choice
@@ -33,8 +34,8 @@ class ElasticGroupNorm(nn.Module):
         self.channels, self.group, self.eps = _grouped(channels, group), group, eps
         self.source = source(affine_slot(self.channels))
 
-    def forward(self, x: Tensor, arch: Arch) -> Tensor:
-        weight, bias = self.source(arch)
+    def forward(self, x: Tensor, arch: AnyArch) -> Tensor:
+        weight, bias = masked_affine(self.source, self.channels, arch)
         return F.group_norm(x, weight.shape[0] // self.group, weight, bias, self.eps)
 
     def plain(self, arch: Arch) -> nn.GroupNorm:
@@ -68,8 +69,9 @@ class ElasticEvoNorm2d(nn.Module):
         shape = (self.channels, Size(1), Size(1))
         self.source = source(Slot({"weight": shape, "bias": shape, "v": shape}, start_as_identity))
 
-    def forward(self, x: Tensor, arch: Arch) -> Tensor:
-        return evonorm_s0(x, **self.source.tensors(arch), group=self.group, eps=self.eps)
+    def forward(self, x: Tensor, arch: AnyArch) -> Tensor:
+        y = evonorm_s0(x, **self.source.tensors(arch), group=self.group, eps=self.eps)
+        return mask_channels(y, self.channels, arch)
 
     def plain(self, arch: Arch) -> EvoNorm2d:
         """The same layer of one architecture, with copied weights."""
@@ -117,7 +119,10 @@ def evonorm_s0(x: Tensor, weight: Tensor, bias: Tensor, v: Tensor, *, group: int
 
 
 class ElasticLayerNorm(nn.Module):
-    """Layer normalisation (arXiv:1607.06450) over the last axis. Shapes: x (..., c) -> (..., c)."""
+    """Layer normalisation (arXiv:1607.06450) over the last axis. Shapes: x (..., c) -> (..., c).
+
+    Under a soft architecture of elastic width, mean and variance weigh every channel by its probability.
+    """
 
     def __init__(
         self, channels: int | Dimension, *, eps: float = 1e-5, source: SourceFactory = sliced
@@ -126,8 +131,14 @@ class ElasticLayerNorm(nn.Module):
         self.channels, self.eps = dimension(channels), eps
         self.source = source(affine_slot(self.channels))
 
-    def forward(self, x: Tensor, arch: Arch) -> Tensor:
-        weight, bias = self.source(arch)
+    def forward(self, x: Tensor, arch: AnyArch) -> Tensor:
+        weight, bias = masked_affine(self.source, self.channels, arch)
+        if isinstance(arch, SoftArch) and len(arch.possible(self.channels)) > 1:
+            mask = arch.mask(self.channels)
+            share = mask / mask.sum()
+            centred = x - (x * share).sum(-1, keepdim=True)
+            var = (centred.square() * share).sum(-1, keepdim=True)
+            return centred * torch.rsqrt(var + self.eps) * weight + bias
         return F.layer_norm(x, weight.shape, weight, bias, self.eps)
 
     def plain(self, arch: Arch) -> nn.LayerNorm:

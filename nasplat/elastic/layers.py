@@ -16,7 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasplat.elastic.sizes import Dimension, Quotient, dimension
-from nasplat.elastic.sources import Slot, SourceFactory, sliced
+from nasplat.elastic.soft import AnyArch, SoftArch, mask_channels
+from nasplat.elastic.sources import Slot, SourceFactory, WeightSource, sliced
+from nasplat.errors import InvalidArchitecture
 from nasplat.space import Arch, Choice
 
 Layer = TypeVar("Layer", bound=nn.Module)
@@ -65,16 +67,34 @@ class ElasticConv2d(nn.Module):
     ) -> None:
         super().__init__()
         self.stride, self.groups, self.padding = stride, dimension(groups), padding
-        inputs, outputs, kernel = dimension(inputs), dimension(outputs), dimension(kernel)
-        rows = inputs if groups == 1 else Quotient(inputs, self.groups)
-        self.source = source(_linear_slot((outputs, rows, kernel, kernel), bias))
+        inputs, self.outputs, self.kernel = dimension(inputs), dimension(outputs), dimension(kernel)
+        self.rows = inputs if groups == 1 else Quotient(inputs, self.groups)
+        self.source = source(_linear_slot((self.outputs, self.rows, self.kernel, self.kernel), bias))
 
-    def forward(self, x: Tensor, arch: Arch) -> Tensor:
+    def forward(self, x: Tensor, arch: AnyArch) -> Tensor:
         weight, bias = self.source(arch)
-        # A slice is not packed: one copy in the order of the images saves one in each of three convolutions.
-        weight = weight.contiguous(memory_format=_memory_format(x))
-        padding = self._padding(weight.shape[-1])
-        return F.conv2d(x, weight, bias, self.stride, padding, groups=self.groups(arch))
+        if isinstance(arch, SoftArch):
+            groups = self._all_groups(arch)
+        else:
+            groups = self.groups(arch)
+            # A slice is not packed: one copy in the order of the images saves one in each of three convolutions.
+            weight = weight.contiguous(memory_format=_memory_format(x))
+        y = F.conv2d(x, weight, bias, self.stride, self._padding(weight.shape[-1]), groups=groups)
+        return mask_channels(y, self.outputs, arch)
+
+    def _all_groups(self, arch: SoftArch) -> int:
+        """The number of groups at full width; InvalidArchitecture where the masked layer is not the sliced one."""
+        groups = self.groups.maximum
+        sizes = (self.rows, Quotient(self.outputs, self.groups))
+        if groups > 1 and any(len(arch.possible(size)) > 1 for size in sizes):
+            raise InvalidArchitecture(
+                f"a convolution in {groups} groups of elastic size cannot be masked: use execution 'slice'"
+            )
+        if self.padding is not None and len(arch.possible(self.kernel)) > 1:
+            raise InvalidArchitecture(
+                "an elastic kernel of fixed padding cannot be masked: use execution 'slice'"
+            )
+        return groups
 
     def plain(self, arch: Arch) -> nn.Conv2d:
         """The ordinary convolution of one architecture, with copied weights."""
@@ -105,11 +125,12 @@ class ElasticLinear(nn.Module):
         source: SourceFactory = sliced,
     ) -> None:
         super().__init__()
-        self.source = source(_linear_slot((dimension(outputs), dimension(inputs)), bias))
+        self.outputs = dimension(outputs)
+        self.source = source(_linear_slot((self.outputs, dimension(inputs)), bias))
 
-    def forward(self, x: Tensor, arch: Arch) -> Tensor:
+    def forward(self, x: Tensor, arch: AnyArch) -> Tensor:
         weight, bias = self.source(arch)
-        return F.linear(x, weight, bias)
+        return mask_channels(F.linear(x, weight, bias), self.outputs, arch, axis=-1)
 
     def plain(self, arch: Arch) -> nn.Linear:
         """The ordinary linear layer of one architecture, with copied weights."""
@@ -121,16 +142,26 @@ class ElasticLinear(nn.Module):
 class ElasticDepth(nn.ModuleList):
     """A list of elastic blocks, called as block(x, arch), of which the first d run.
 
-    A block that may be left out must keep the shape of its input.
+    A block that may be left out must keep the shape of its input. Under a soft architecture all run, and block i
+    gives P f_i(x) + (1 - P) x with P the probability that the depth is above i.
     """
 
     def __init__(self, blocks: Iterable[nn.Module], depth: int | Dimension) -> None:
         super().__init__(blocks)
         self.depth = dimension(depth)
 
-    def forward(self, x: Tensor, arch: Arch) -> Tensor:
+    def forward(self, x: Tensor, arch: AnyArch) -> Tensor:
+        if isinstance(arch, SoftArch):
+            return self._soft(x, arch)
         for block in list(self)[: self.depth(arch)]:
             x = block(x, arch)
+        return x
+
+    def _soft(self, x: Tensor, arch: SoftArch) -> Tensor:
+        always = arch.possible(self.depth)[0]
+        for i, p in enumerate(arch.mask(self.depth).unbind()):
+            y = self[i](x, arch)
+            x = y if i < always else p * y + (1 - p) * x  # exact for p of 0 and 1
         return x
 
 
@@ -160,6 +191,13 @@ def affine_slot(channels: Dimension) -> Slot:
 def start_as_identity(tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         nn.init.constant_(tensor, 0.0 if name == "bias" else 1.0)
+
+
+def masked_affine(source: WeightSource, channels: Dimension, arch: AnyArch) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a norm; zero for masked channels under `Masks`, so that the norm masks what it puts out."""
+    tensors = source.tensors(arch)
+    weight, bias = (mask_channels(tensors[name], channels, arch, axis=0) for name in ("weight", "bias"))
+    return weight, bias
 
 
 def fill(layer: Layer, **weights: Tensor | None) -> Layer:

@@ -25,8 +25,22 @@ from nasplat.elastic.batch_norms import ElasticBatchNorm2d, ElasticBatchStatisti
 from nasplat.elastic.group_norms import ElasticEvoNorm2d, ElasticGroupNorm
 from nasplat.elastic.routers import Key
 from nasplat.elastic.sizes import Dimension, dimension
+from nasplat.elastic.soft import AnyArch, mask_channels
 from nasplat.errors import NasplatError, expected_one_of
-from nasplat.space import Arch
+
+KEEPS_ZERO = (
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.PReLU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Hardswish,
+    nn.Mish,
+    nn.ELU,
+    nn.Tanh,
+)
+"""Activations that are zero at zero: a channel that is masked before them stays masked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +70,19 @@ class Norms:
         """A norm and the activation after it, called as norm(x, arch); EvoNorm-S0 brings its own."""
         if self.name == "evonorm_s0":
             return ElasticEvoNorm2d(channels, self.group)
-        return Activated(self.norm(channels), activation)
+        return Activated(self.norm(channels), activation, dimension(channels))
 
 
 class Activated(nn.Module):
-    """A norm, then an activation. Shapes: x (n, c, h, w) -> (n, c, h, w)."""
+    """A norm of so many channels, then an activation. Shapes: x (n, c, h, w) -> (n, c, h, w)."""
 
-    def __init__(self, norm: nn.Module, activation: nn.Module) -> None:
+    def __init__(self, norm: nn.Module, activation: nn.Module, channels: Dimension) -> None:
         super().__init__()
-        self.norm, self.activation = norm, activation
+        self.norm, self.activation, self.channels = norm, activation, channels
 
-    def forward(self, x: Tensor, arch: Arch) -> Tensor:
+    def forward(self, x: Tensor, arch: AnyArch) -> Tensor:
         y: Tensor = self.activation(self.norm(x, arch))
-        return y
+        return y if isinstance(self.activation, KEEPS_ZERO) else mask_channels(y, self.channels, arch)
 
 
 NORMS: dict[str, Callable[[Dimension, Norms], nn.Module]] = {

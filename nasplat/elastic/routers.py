@@ -6,9 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from torch import Tensor
+
+from nasplat.elastic.rows import Equal
+from nasplat.elastic.soft import AnyArch, SoftArch
 from nasplat.elastic.sources import Bank, Coefficient, Slot, SourceFactory, WeightSource
 from nasplat.errors import InvalidArchitecture
-from nasplat.space import Arch, Choice, Value
+from nasplat.space import Choice, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,10 @@ class Key:
             raise InvalidArchitecture(f"the key of {names} is {number!r}: expected 0 to {self.count - 1}")
         return number
 
+    def distribution(self, arch: SoftArch) -> Tensor:
+        """The probabilities (count,) of the keys."""
+        return arch.expectation(self.choices, Equal(self, tuple(range(self.count))))
+
 
 def _position(choice: Choice, arch: Mapping[str, Value]) -> int:
     return choice.index(arch.get(choice.name))
@@ -48,11 +56,16 @@ def _position(choice: Choice, arch: Mapping[str, Value]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class OneHot:
-    """The router that picks the atom of the architecture's key and leaves the others out of the graph."""
+    """The router that picks the atom of the architecture's key and leaves the others out of the graph.
+
+    A soft architecture mixes the atoms by the probabilities of their keys.
+    """
 
     key: Key
 
-    def __call__(self, arch: Arch) -> Sequence[Coefficient]:
+    def __call__(self, arch: AnyArch) -> Sequence[Coefficient]:
+        if isinstance(arch, SoftArch):
+            return self.key.distribution(arch).unbind()
         picked = self.key(arch)
         return [1.0 if k == picked else 0.0 for k in range(len(self.key))]
 

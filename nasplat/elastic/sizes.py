@@ -35,6 +35,8 @@ class Dimension(Protocol):
         """The size in one architecture, or at given values of its choices."""
         ...
 
+    def __hash__(self) -> int: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Size:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nasplat.elastic.sizes import Dimension
-from nasplat.space import Arch
+from nasplat.elastic.soft import AnyArch, SoftArch
 
 Coefficient: TypeAlias = float | Tensor  # a scalar, or a tensor () or (rows,) with one number per output row
 
@@ -64,7 +64,7 @@ class Bank(nn.Module):
 class Router(Protocol):
     """The K coefficients of the atoms for an architecture. A plain 0.0 leaves its atom out of the graph."""
 
-    def __call__(self, arch: Arch) -> Sequence[Coefficient]: ...
+    def __call__(self, arch: AnyArch) -> Sequence[Coefficient]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,22 +73,24 @@ class Constant:
 
     coefficients: tuple[float, ...] = (1.0,)
 
-    def __call__(self, arch: Arch) -> Sequence[Coefficient]:
+    def __call__(self, arch: AnyArch) -> Sequence[Coefficient]:
         return self.coefficients
 
 
 class Crop(Protocol):
-    """The part of a full-size tensor that an architecture uses."""
+    """The part of a full-size tensor that an architecture uses; the mean of these parts in place for a soft one."""
 
-    def __call__(self, tensor: Tensor, dimensions: Sequence[Dimension], arch: Arch) -> Tensor: ...
+    def __call__(self, tensor: Tensor, dimensions: Sequence[Dimension], arch: AnyArch) -> Tensor: ...
 
 
-def slice_crop(tensor: Tensor, dimensions: Sequence[Dimension], arch: Arch) -> Tensor:
+def slice_crop(tensor: Tensor, dimensions: Sequence[Dimension], arch: AnyArch) -> Tensor:
     """The first rows and columns (dimensions 0 and 1), and a centred window of kernel dimensions: a view.
 
     tensor (O, I, *K) -> (o, i, *k). Full dimensions cost nothing. Rows go first, which keeps the zero-filled
-    gradients of the later slices small.
+    gradients of the later slices small. A soft architecture masks the full-size tensor instead.
     """
+    if isinstance(arch, SoftArch):
+        return arch.crop(tensor, dimensions)
     for axis, dimension in enumerate(dimensions):
         size, maximum = dimension(arch), tensor.shape[axis]
         if size != maximum:
@@ -119,12 +121,12 @@ class WeightSource(nn.Module):
         self.router = Constant() if router is None else router
         self.crop = crop
 
-    def forward(self, arch: Arch) -> tuple[Tensor, Tensor | None]:
+    def forward(self, arch: AnyArch) -> tuple[Tensor, Tensor | None]:
         """The weight and the bias (None where the slot has none) of an architecture, differentiable."""
         tensors = self.tensors(arch)
         return tensors["weight"], tensors.get("bias")
 
-    def tensors(self, arch: Arch) -> dict[str, Tensor]:
+    def tensors(self, arch: AnyArch) -> dict[str, Tensor]:
         """Every tensor of the slot in an architecture, by name."""
         coefficients = self.router(arch)
         return {
