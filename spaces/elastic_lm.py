@@ -40,7 +40,7 @@ class ElasticLM(nn.Module):
     def __init__(self, vocabulary: int, context: int, options: TransformerOptions, tied: bool) -> None:
         super().__init__()
         width, depth = options.width.size, options.depth.size
-        self.embedding = ElasticEmbedding(vocabulary, width)
+        self.embedding = ElasticEmbedding(vocabulary, width, std=width.maximum**-0.5 if tied else 1.0)
         self.positions = ElasticPositions(context, width)
         self.layers = ElasticDepth((TransformerBlock(sizes, causal=True) for sizes in options.blocks), depth)
         self.norm = ElasticLayerNorm(width)
@@ -62,14 +62,15 @@ def elastic_lm(
     heads: Sequence[int] = (2, 3, 4),
     ffn: Sequence[int] = (64, 128, 256),
     head_dim: int | None = None,
-    tied: bool = True,
+    tied: bool = False,
 ) -> ElasticSpace:
     """The space of language models for windows of (context,) tokens; for `[data] name = "text"`.
 
     classes: the size of the vocabulary; tokens are 0 to classes - 1.
     depth: numbers of layers. width: of the sequence, one for the whole network. heads, ffn: of every layer its number
     of heads, and the hidden units of its feed-forward part. head_dim: the size of a head; by default the largest
-    width over the largest number of heads. tied: the output layer shares the weights of the embedding.
+    width over the largest number of heads. tied: the output layer shares the weights of the embedding, which
+    saves parameters where the vocabulary is large; small models of characters learn more slowly by it.
 
     The choices are depth, width, heads1, ffn1 (of the first layer), heads2, ...; what has one option is no choice.
     Networks take shorter inputs too: (n, t) for any t up to the context.

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nasplat.elastic.layers import fill
 from nasplat.elastic.sizes import Dimension, Size, dimension
+from nasplat.elastic.soft import AnyArch, Masks, mask_channels
 from nasplat.elastic.sources import Slot, SourceFactory, sliced
 from nasplat.space import Arch
 
@@ -34,7 +37,7 @@ class ElasticQueryKeyValue(nn.Module):
         tensors = {"weight": (heads, dimension(width), *inner), "bias": (heads, *inner)}
         self.source = source(Slot(tensors, _start_inwards))
 
-    def forward(self, x: Tensor, arch: Arch) -> Tensor:
+    def forward(self, x: Tensor, arch: AnyArch) -> Tensor:
         return F.linear(x, *self._rows(arch))
 
     def plain(self, arch: Arch) -> nn.Linear:
@@ -42,7 +45,7 @@ class ElasticQueryKeyValue(nn.Module):
         weight, bias = self._rows(arch)
         return fill(nn.Linear(weight.shape[1], len(weight), device="meta"), weight=weight, bias=bias)
 
-    def _rows(self, arch: Arch) -> tuple[Tensor, Tensor]:
+    def _rows(self, arch: AnyArch) -> tuple[Tensor, Tensor]:
         tensors = self.source.tensors(arch)
         weight = tensors["weight"].permute(2, 0, 3, 1)
         return weight.flatten(0, 2), tensors["bias"].transpose(0, 1).flatten()
@@ -55,13 +58,13 @@ class ElasticHeadProjection(nn.Module):
         self, heads: Dimension, head_dim: int, width: int | Dimension, *, source: SourceFactory = sliced
     ) -> None:
         super().__init__()
-        width = dimension(width)
-        tensors = {"weight": (width, heads, Size(head_dim)), "bias": (width,)}
+        self.width = dimension(width)
+        tensors = {"weight": (self.width, heads, Size(head_dim)), "bias": (self.width,)}
         self.source = source(Slot(tensors, _start_outwards))
 
-    def forward(self, x: Tensor, arch: Arch) -> Tensor:
+    def forward(self, x: Tensor, arch: AnyArch) -> Tensor:
         weight, bias = self.source(arch)
-        return F.linear(x, weight.flatten(1), bias)
+        return mask_channels(F.linear(x, weight.flatten(1), bias), self.width, arch, axis=-1)
 
     def plain(self, arch: Arch) -> nn.Linear:
         """The ordinary linear layer of one architecture, with copied weights."""
@@ -90,9 +93,12 @@ class ElasticAttention(nn.Module):
         self.qkv = ElasticQueryKeyValue(width, self.heads, head_dim, source=source)
         self.projection = ElasticHeadProjection(self.heads, head_dim, width, source=source)
 
-    def forward(self, x: Tensor, arch: Arch) -> Tensor:
+    def forward(self, x: Tensor, arch: AnyArch) -> Tensor:
         x = self.qkv(x, arch).unflatten(-1, (3, -1, self.head_dim)).permute(2, 0, 3, 1, 4)
-        x = F.scaled_dot_product_attention(x[0], x[1], x[2], is_causal=self.causal)  # (n, heads, t, head_dim)
+        plain = isinstance(arch, Masks) and not x.is_cuda  # on a CPU, vmap knows no fused kernel
+        with sdpa_kernel(SDPBackend.MATH) if plain else nullcontext():
+            x = F.scaled_dot_product_attention(x[0], x[1], x[2], is_causal=self.causal)
+        x = mask_channels(x, self.heads, arch)  # (n, heads, t, head_dim)
         y: Tensor = self.projection(x.transpose(1, 2).flatten(2), arch)
         return y
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nasplat.elastic.layers import ElasticConv2d, fill
 from nasplat.elastic.sizes import Dimension, Size, dimension
+from nasplat.elastic.soft import AnyArch, mask_channels
 from nasplat.elastic.sources import Slot, SourceFactory, sliced
 from nasplat.space import Arch
 
@@ -18,54 +19,68 @@ from nasplat.space import Arch
 class ElasticTable(nn.Module):
     """A table of numbers (rows, width) that is no layer's: called as table(arch), it gives the columns in use.
 
-    For embeddings, learned positions and class tokens. Starts normal, deviation 0.02.
+    For embeddings, learned positions and class tokens. It starts normal, with deviation `std`. Under `Masks` it is
+    whole, as weights are: who uses it masks what comes out.
     """
 
-    def __init__(self, rows: int, width: int | Dimension, *, source: SourceFactory = sliced) -> None:
+    def __init__(
+        self, rows: int, width: int | Dimension, *, std: float = 0.02, source: SourceFactory = sliced
+    ) -> None:
         super().__init__()
-        self.width = dimension(width)
-        self.source = source(Slot({"weight": (Size(rows), self.width)}, partial(_start_normal, std=0.02)))
+        self.width, self.std = dimension(width), std
+        self.source = source(Slot({"weight": (Size(rows), self.width)}, partial(_start_normal, std=std)))
 
-    def forward(self, arch: Arch) -> Tensor:
+    def forward(self, arch: AnyArch) -> Tensor:
         weight: Tensor = self.source(arch)[0]
         return weight
 
     def plain(self, arch: Arch) -> Table:
         """The same table of one architecture, with copied values."""
         weight = self.source(arch)[0]
-        return fill(Table(len(weight), weight.shape[1], device="meta"), weight=weight)
+        return fill(Table(len(weight), weight.shape[1], self.std, device="meta"), weight=weight)
 
 
 class Table(nn.Module):
-    """A table of numbers (rows, width), called without an input; it starts normal, with deviation 0.02."""
+    """A table of numbers (rows, width), called without an input; it starts normal, with deviation `std`."""
 
     weight: nn.Parameter
 
-    def __init__(self, rows: int, width: int, device: torch.device | str | None = None) -> None:
+    def __init__(
+        self, rows: int, width: int, std: float = 0.02, device: torch.device | str | None = None
+    ) -> None:
         super().__init__()
+        self.std = std
         self.weight = nn.Parameter(torch.empty(rows, width, device=device))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw the values anew."""
-        _start_normal({"weight": self.weight}, 0.02)
+        _start_normal({"weight": self.weight}, self.std)
 
     def forward(self) -> Tensor:
         return self.weight
 
 
 class ElasticEmbedding(nn.Module):
-    """A learned vector for each token. Shapes: tokens (n, t) int64, below the number of tokens -> (n, t, width)."""
+    """A learned vector for each token; vectors start normal, with deviation `std`.
 
-    def __init__(self, tokens: int, width: int | Dimension, *, source: SourceFactory = sliced) -> None:
+    Shapes: tokens (n, t) int64, below the number of tokens -> (n, t, width).
+    """
+
+    def __init__(
+        self, tokens: int, width: int | Dimension, *, std: float = 1.0, source: SourceFactory = sliced
+    ) -> None:
         super().__init__()
-        self.table = ElasticTable(tokens, width, source=source)
+        self.table = ElasticTable(tokens, width, std=std, source=source)
 
-    def forward(self, tokens: Tensor, arch: Arch) -> Tensor:
-        return F.embedding(tokens, self.table(arch))
+    def forward(self, tokens: Tensor, arch: AnyArch) -> Tensor:
+        return mask_channels(F.embedding(tokens, self.table(arch)), self.table.width, arch, axis=-1)
 
-    def logits(self, x: Tensor, arch: Arch) -> Tensor:
-        """The products of x (n, t, width) with all vectors, (n, t, tokens): a tied output layer (arXiv:1608.05859)."""
+    def logits(self, x: Tensor, arch: AnyArch) -> Tensor:
+        """The products of x (n, t, width) with all vectors, (n, t, tokens): a tied output layer (arXiv:1608.05859).
+
+        A deviation of 1 / sqrt(width) gives logits that start near 1.
+        """
         return F.linear(x, self.table(arch))
 
 
@@ -76,9 +91,8 @@ class ElasticPositions(nn.Module):
         super().__init__()
         self.table = ElasticTable(length, width, source=source)
 
-    def forward(self, x: Tensor, arch: Arch) -> Tensor:
-        y: Tensor = x + self.table(arch)[: x.shape[1]]
-        return y
+    def forward(self, x: Tensor, arch: AnyArch) -> Tensor:
+        return mask_channels(x + self.table(arch)[: x.shape[1]], self.table.width, arch, axis=-1)
 
 
 class ElasticClassToken(nn.Module):
@@ -88,9 +102,9 @@ class ElasticClassToken(nn.Module):
         super().__init__()
         self.table = ElasticTable(1, width, source=source)
 
-    def forward(self, x: Tensor, arch: Arch) -> Tensor:
+    def forward(self, x: Tensor, arch: AnyArch) -> Tensor:
         token = self.table(arch).expand(x.shape[0], 1, -1)
-        return torch.cat([token, x], 1)
+        return torch.cat([mask_channels(token, self.table.width, arch, axis=-1), x], 1)
 
 
 class ElasticPatches(nn.Module):
@@ -105,7 +119,7 @@ class ElasticPatches(nn.Module):
         super().__init__()
         self.conv = ElasticConv2d(channels, width, patch, stride=patch, padding=0, bias=True, source=source)
 
-    def forward(self, x: Tensor, arch: Arch) -> Tensor:
+    def forward(self, x: Tensor, arch: AnyArch) -> Tensor:
         y: Tensor = self.conv(x, arch).flatten(2)
         return y.transpose(1, 2)
 

@@ -15,9 +15,10 @@ from nasplat.elastic.group_norms import ElasticLayerNorm
 from nasplat.elastic.layers import ElasticLinear
 from nasplat.elastic.options import Options, rising
 from nasplat.elastic.sizes import Dimension
+from nasplat.elastic.soft import AnyArch
 from nasplat.elastic.sources import SourceFactory, sliced
 from nasplat.errors import NasplatError
-from nasplat.space import Arch, Choice
+from nasplat.space import Choice
 
 
 class ElasticFeedForward(nn.Module):
@@ -31,7 +32,7 @@ class ElasticFeedForward(nn.Module):
         self.gelu = nn.GELU()
         self.narrow = ElasticLinear(hidden, width, source=source)
 
-    def forward(self, x: Tensor, arch: Arch) -> Tensor:
+    def forward(self, x: Tensor, arch: AnyArch) -> Tensor:
         y: Tensor = self.narrow(self.gelu(self.widen(x, arch)), arch)
         return y
 
@@ -60,7 +61,7 @@ class TransformerBlock(nn.Module):
         self.norm2 = ElasticLayerNorm(width)
         self.feed_forward = ElasticFeedForward(width, sizes.hidden, source=source)
 
-    def forward(self, x: Tensor, arch: Arch) -> Tensor:
+    def forward(self, x: Tensor, arch: AnyArch) -> Tensor:
         x = x + self.attention(self.norm1(x, arch), arch)
         y: Tensor = x + self.feed_forward(self.norm2(x, arch), arch)
         return y
