@@ -105,7 +105,7 @@ def test_status_counts_broken_bounds_together(nasplat: Nasplat, folder: Path) ->
     assert nasplat("status", folder).out.splitlines()[-1].endswith("  dropped: breaks params <= 1200")
 
 
-@pytest.mark.parametrize("kind", ["spaces", "predictors", "samplers", "metrics"])
+@pytest.mark.parametrize("kind", ["spaces", "predictors", "samplers", "metrics", "methods", "probes"])
 def test_list_says_what_a_page_can_name_with_a_line_on_each(nasplat: Nasplat, kind: str) -> None:
     found = json.loads(nasplat("list", kind, "--json").out)
     expected = {
@@ -113,6 +113,8 @@ def test_list_says_what_a_page_can_name_with_a_line_on_each(nasplat: Nasplat, ki
         "predictors": "synflow",
         "samplers": "regularized_evolution",
         "metrics": "accuracy",
+        "methods": "sandwich",
+        "probes": "gradient_conflict",
     }
     assert expected[kind] in found
     assert all(line and "\n" not in line for line in found.values())
