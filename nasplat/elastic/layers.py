@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasplat.elastic.sizes import Dimension, Quotient, dimension
+from nasplat.elastic.sizes import Dimension, Quotient, assignments, dimension
 from nasplat.elastic.soft import AnyArch, SoftArch, mask_channels
 from nasplat.elastic.sources import Slot, SourceFactory, WeightSource, sliced
-from nasplat.errors import InvalidArchitecture
+from nasplat.errors import InvalidArchitecture, NasplatError
 from nasplat.space import Arch, Choice
 
 Layer = TypeVar("Layer", bound=nn.Module)
@@ -67,8 +67,8 @@ class ElasticConv2d(nn.Module):
     ) -> None:
         super().__init__()
         self.stride, self.groups, self.padding = stride, dimension(groups), padding
-        inputs, self.outputs, self.kernel = dimension(inputs), dimension(outputs), dimension(kernel)
-        self.rows = inputs if groups == 1 else Quotient(inputs, self.groups)
+        self.inputs, self.outputs, self.kernel = dimension(inputs), dimension(outputs), dimension(kernel)
+        self.rows = self.inputs if groups == 1 else Quotient(self.inputs, self.groups)
         self.source = source(_linear_slot((self.outputs, self.rows, self.kernel, self.kernel), bias))
 
     def forward(self, x: Tensor, arch: AnyArch) -> Tensor:
@@ -105,6 +105,17 @@ class ElasticConv2d(nn.Module):
             rows * groups, outputs, kernel, self.stride, padding, groups=groups, bias=False, device="meta"
         )
         return fill(layer, weight=weight, bias=bias)
+
+    def check(self, choices: Sequence[Choice]) -> None:
+        """NasplatError when a width of the space is no multiple of the number of groups."""
+        for width in (self.inputs, self.outputs) if self.groups.maximum > 1 else ():
+            names = dict.fromkeys(width.choices + self.groups.choices)
+            for values in assignments(tuple(names), choices):
+                channels, groups = width(values), self.groups(values)
+                if channels % groups:
+                    raise NasplatError(
+                        f"a convolution of {groups} groups gets {channels} channels: choose widths that {groups} divides"
+                    )
 
     def _padding(self, kernel: int) -> int:
         return kernel // 2 if self.padding is None else self.padding

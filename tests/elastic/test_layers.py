@@ -14,11 +14,13 @@ from nasplat.elastic import (
     ElasticConv2d,
     ElasticDepth,
     ElasticLinear,
+    ElasticSpace,
     Size,
     Slot,
     WeightSource,
 )
-from nasplat.space import Arch
+from nasplat.errors import NasplatError
+from nasplat.space import Arch, ordinal
 
 WIDE, NARROW = Size(8, "wide"), Size(6, "narrow")
 
@@ -125,3 +127,13 @@ def test_another_source_changes_no_layer() -> None:
     expected = (F.linear(x, bank.weight_0, bank.bias_0) + F.linear(x, bank.weight_1, bank.bias_1)) / 2
     torch.testing.assert_close(layer(x, arch), expected)
     torch.testing.assert_close(layer.plain(arch)(x), expected)
+
+
+def test_a_width_that_the_groups_do_not_divide_is_refused_when_the_network_is_made() -> None:
+    def space(groups: int | Size) -> ElasticSpace:
+        choices = [ordinal("wide", (4, 6, 8))]
+        return ElasticSpace("net", choices, network=lambda: ElasticConv2d(8, WIDE, 3, groups=groups))
+
+    with pytest.raises(NasplatError, match=r"^a convolution of 4 groups gets 6 channels: choose widths"):
+        space(4).supernet()
+    assert isinstance(space(2).supernet(), ElasticConv2d)
