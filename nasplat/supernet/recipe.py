@@ -66,8 +66,9 @@ class Settings:
 
     device: "cpu", "cuda", "cuda:0"; the network is moved there.
     bf16, channels_last: autocast to bfloat16 and images in channels_last memory; None: on a GPU only.
-    execution: how the architectures of a step run: "slice", each with weights of its own size.
-    compile: torch.compile what has a fixed shape: of slices the largest and the smallest architecture.
+    execution: how the architectures of a step run: "slice", each with weights of its own size; "mask", each at full
+    size; "vmap", all but the first in one batch of masked ones.
+    compile: torch.compile what has a fixed shape: of slices the largest and the smallest architecture alone.
     checkpoint: the file to resume from and to write to; None: nothing is kept.
     save_every: seconds between checkpoints. pulse: seconds between looks at the loss, each with one call of
     progress(done steps, all steps, {"loss": mean since the last look}), and one at the end.
