@@ -113,9 +113,8 @@ class ElasticConv2d(nn.Module):
             for values in assignments(tuple(names), choices):
                 channels, groups = width(values), self.groups(values)
                 if channels % groups:
-                    raise NasplatError(
-                        f"a convolution of {groups} groups gets {channels} channels: choose widths that {groups} divides"
-                    )
+                    given = f"a convolution of {groups} groups gets {channels} channels"
+                    raise NasplatError(f"{given}: choose widths that {groups} divides")
 
     def _padding(self, kernel: int) -> int:
         return kernel // 2 if self.padding is None else self.padding
