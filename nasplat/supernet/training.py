@@ -46,8 +46,10 @@ def train(
     weight, then updates once.
     after_epoch gets the number of epochs done; what it raises ends the training. With a checkpoint the training
     goes on where it was left, to the same weights, bit for bit on a CPU; Ctrl-C writes one first. The
-    checkpoint of a finished training stays, for its owner to delete once the weights are kept.
-    TrainingError: a loss that is not finite, or a checkpoint that is damaged or of another training.
+    checkpoint of a finished training stays, for its owner to delete once the weights are kept. Under torchrun, after
+    `init_world`, every process calls this alike and ends with the same weights.
+    TrainingError: a loss that is not finite, a checkpoint that is damaged or of another training, an execution that
+    the schedule has no space for, or a batch that the processes cannot share.
     """
     world, place = this_world(), find_place(settings)
     bring(net, place)

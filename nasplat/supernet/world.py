@@ -8,6 +8,9 @@ with other unused parameters. Instead each process accumulates the gradients of 
 step, and one flat all-reduce averages them. Every process asks for the same architectures, so the same parameters
 have gradients everywhere.
 
+A checkpoint is written by the main process and read by all, so it belongs where each can read it. An error in one
+process alone, such as a full disk, leaves the others waiting; torchrun then ends them.
+
 On GPUs, nccl averages gradients and gloo the few flags of the control flow; that pair was not run on real GPUs yet.
 """
 

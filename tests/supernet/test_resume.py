@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from torch import Tensor, nn
@@ -54,6 +54,7 @@ def equal(a: nn.Module, b: nn.Module) -> bool:
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(stop=st.integers(1, 15))
+@example(stop=15)
 def test_after_ctrl_c_at_any_step_the_weights_are_those_of_an_unbroken_training(
     run: Run, tmp_path_factory: pytest.TempPathFactory, stop: int
 ) -> None:

@@ -243,6 +243,25 @@ def test_under_autocast_the_loss_is_single_and_the_weights_stay_so(data: Dataset
     assert report.loss < 0.7
 
 
+def test_under_autocast_a_frozen_teacher_works_in_bfloat16_and_speaks_in_single(
+    space: Space,
+    data: Dataset,
+    make_net,  # type: ignore[no-untyped-def]
+) -> None:
+    inside, said = set[torch.dtype](), set[torch.dtype]()
+    teacher = nn.Linear(4, 3)
+    teacher.register_forward_hook(lambda module, inputs, outputs: inside.add(outputs.dtype))
+
+    def objective(outputs: Tensor, targets: Tensor, taught: Tensor | None) -> Tensor:
+        assert taught is not None
+        said.update((outputs.dtype, taught.dtype))
+        return F.mse_loss(outputs, taught)
+
+    schedule = Schedule((Phase(1.0, Sandwich(space), objective, frozen(teacher)),))
+    train(make_net(), data, schedule, Recipe(epochs=1, batch_size=12), Settings(bf16=True))
+    assert (inside, said) == ({torch.bfloat16}, {torch.float32})
+
+
 def test_a_training_runs_in_a_thread_of_its_own(data: Dataset) -> None:
     done: list[int] = []
     body = threading.Thread(
