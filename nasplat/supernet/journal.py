@@ -27,8 +27,8 @@ class TrainingReport:
     """What a training did; all but the speed includes what it did before it was resumed.
 
     passes: forward and backward passes, one for each architecture of each step; those of a judge, forward only, are
-    not among them. loss: mean over the architectures
-    of the last step. images_per_second: examples, each counted once a step.
+    not among them. loss: mean over the architectures of the last step. images_per_second: examples, each counted
+    once a step.
     """
 
     steps: int
