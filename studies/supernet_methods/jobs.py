@@ -161,7 +161,7 @@ def paths(job: Job) -> Iterator[Found]:
     sizes = {"width": [8, 16, 32], "depth": [[1], [1], [1]], "kernel": [3, 5, 7], "expand": [2]}
     sizes |= {"stem": 8, "head": 32, "strides": [2, 1, 2, 1]}
     space = nas.load("spaces", "mixpath")(input_shape=data.input_shape, classes=10, norm=job.method, **sizes)
-    shorter = replace(job, size=replace(job.size, passes=job.size.passes // 4))
+    shorter = replace(job, size=replace(job.size, passes=job.size.passes // 6))
     net, effort = trained(shorter, "uniform", space, data)
     archs = [space.smallest(), *every(space)[1:-1:12], space.largest()]
     for name, raw in {"raw": True, "recalibrated": False}.items():
