@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from nasplat.elastic import Key, OneHot, WeightSource
-from nasplat.space import Arch, Choice, Space
+from nasplat.elastic import ElasticSpace, Key, OneHot, WeightSource
+from nasplat.elastic.macs import mac_terms
+from nasplat.errors import NasplatError
+from nasplat.space import Additive, Arch, Choice, Space
 from nasplat.supernet.policy import Judge, Policy
 from nasplat.supernet.probes.look import Look
 from nasplat.supernet.schedule import Schedule, Stateful
@@ -93,9 +97,10 @@ class Load:
     """How often each value of each choice, each bin of MACs and each one-hot atom was trained since the last look.
 
     "architectures" counts all visits, "choices" those of each value, "atoms" those of each atom of a bank that a key
-    picks from, "macs" those of `bins` equal bins between the smallest and the largest network, by their lower end.
-    Cost: some 0.1 ms for each architecture, at the look; the loop only keeps a list. Sources: balanced mixtures count
-    atoms (arXiv:2306.11982), ShiftNAS bins (arXiv:2307.08300).
+    picks from, "macs" those of `bins` equal bins of multiply-adds from the smallest to the largest network, by their
+    lower end (none where the cost of a network is no sum of tables: see `mac_terms`). Cost: some 0.1 ms for each
+    architecture, at the look, and seconds for the tables at the first one; the loop only keeps a list. Sources:
+    balanced mixtures count atoms (arXiv:2306.11982), ShiftNAS bins (arXiv:2307.08300).
     """
 
     bins: int = 8
@@ -107,6 +112,7 @@ class Load:
             "architectures": visits.total(),
             "choices": {choice.name: _values(choice, visits) for choice in at.space.choices},
             "atoms": atoms(at.net, visits),
+            "macs": _binned(at.space, visits, self.bins),
         }
 
 
@@ -119,13 +125,31 @@ def _values(choice: Choice, visits: Counter[Arch]) -> dict[str, int]:
     return {str(value): found[str(value)] for value in choice.values}
 
 
+def _binned(space: Space, visits: Counter[Arch], bins: int) -> dict[str, int]:
+    """Visits of each bin of multiply-adds; none where a network's cost is not known as a sum of tables."""
+    cost = _cost(space) if isinstance(space, ElasticSpace) and space.input_shape else None
+    if cost is None:
+        return {}
+    edges, found = cost.edges(bins), Counter[int]()
+    for arch, times in visits.items():
+        found[edges[bisect_right(edges, cost.total(arch)) - 1]] += times
+    return {str(low): found[low] for low in edges[:-1]}
+
+
+@lru_cache(maxsize=1)  # seconds, for the same space at every look
+def _cost(space: ElasticSpace) -> Additive | None:
+    try:
+        return Additive(space, mac_terms(space))
+    except NasplatError:
+        return None
+
+
 def atoms(net: nn.Module, visits: Counter[Arch]) -> dict[str, dict[str, int]]:
     """Visits of each atom of the banks that a key picks from; banks of the same key count once, by the first's name."""
-    routed = {
-        module.router.key: name
-        for name, module in reversed(list(net.named_modules()))
-        if isinstance(module, WeightSource) and isinstance(module.router, OneHot)
-    }
+    routed: dict[Key, str] = {}
+    for name, module in net.named_modules():
+        if isinstance(module, WeightSource) and isinstance(module.router, OneHot):
+            routed.setdefault(module.router.key, name)
     return {name: _picked(key, visits) for key, name in routed.items()}
 
 

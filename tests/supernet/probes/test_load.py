@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,11 +15,12 @@ from torch import Tensor, nn
 
 from nasplat.data import Dataset
 from nasplat.elastic import ElasticLinear, ElasticSpace, Key, keyed
+from nasplat.measure import count_macs
 from nasplat.space import Arch, Space, categorical, ordinal
 from nasplat.supernet import Fixed, Phase, Recipe, Sandwich, Schedule, Settings, Uniform, label_loss, train
 from nasplat.supernet.policy import Judge
 from nasplat.supernet.probes import Look, Tally, look, make_probe
-from nasplat.supernet.probes.load import atoms
+from nasplat.supernet.probes.load import Load, atoms
 
 OPTIONS = [ordinal("depth", [1, 2, 3]), categorical("op", ["a", "b"], {"depth": [2, 3]})]
 SPACE = Space("options", OPTIONS)
@@ -40,6 +42,18 @@ def test_values_are_counted_as_often_as_policies_asked_for_them(make_look: Calla
     assert told["choices"]["depth"] == {str(d): sum(a["depth"] == d for a in by_hand) for d in (1, 2, 3)}
     assert told["choices"]["op"] == {op: sum(a.get("op") == op for a in by_hand) for op in "ab"}
     assert tally.take() == []
+
+
+def test_bins_hold_the_multiply_adds_that_are_counted_on_the_networks(make_look: Callable[..., Look]) -> None:
+    space = make_look().space
+    archs = [arch for times, arch in enumerate(space.enumerate()) for _ in range(times)]
+    told = look(make_look(asked=archs), Load(bins=3))["macs"]
+    counted = [count_macs(space.build(arch), torch.zeros(1, 1, 6, 6)) for arch in archs]
+    all_of_them = [count_macs(space.build(arch), torch.zeros(1, 1, 6, 6)) for arch in space.enumerate()]
+    low, high = min(all_of_them), max(all_of_them)
+    edges = [low + (high + 1 - low) * i // 3 for i in range(4)]
+    by_hand, _ = np.histogram(counted, bins=[*edges[:-1], high])
+    assert told == {str(edge): n for edge, n in zip(edges, by_hand.tolist(), strict=False)}
 
 
 class Keyed(nn.Module):
