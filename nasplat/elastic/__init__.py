@@ -20,6 +20,7 @@ from nasplat.elastic.embedding import (
 from nasplat.elastic.extraction import UntraceableNetwork, extract
 from nasplat.elastic.group_norms import ElasticEvoNorm2d, ElasticGroupNorm, ElasticLayerNorm, EvoNorm2d
 from nasplat.elastic.layers import Elastic, ElasticConv2d, ElasticDepth, ElasticLinear, Restricted
+from nasplat.elastic.macs import mac_terms
 from nasplat.elastic.norms import NORMS, Activated, Norms
 from nasplat.elastic.recalibration import Recalibration, recalibrate
 from nasplat.elastic.routers import Key, OneHot, keyed
@@ -87,6 +88,7 @@ __all__ = [
     "combine",
     "extract",
     "keyed",
+    "mac_terms",
     "mask_channels",
     "recalibrate",
     "relax",
