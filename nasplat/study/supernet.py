@@ -40,7 +40,10 @@ class Training:
     start_hash: str | None = None
 
     def origin(self, bench: Workbench) -> dict[str, Any]:
-        """All that decides the weights. What execution and compilation change is rounding, as a device does."""
+        """All that decides the weights, up to what a device changes too: rounding, and which units dropout drops.
+
+        So execution and compilation are no part of it.
+        """
         start = {} if self.start is None else {"start": self.start_hash}
         return {
             "method": self.table.method,
