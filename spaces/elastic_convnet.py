@@ -34,7 +34,7 @@ from nasplat.elastic import (
 )
 from nasplat.elastic.blocks import BasicBlock, ConvNorm, InvertedResidual, Shape, Style
 from nasplat.elastic.options import Options, StageOptions, Values, choices_of, odd, per_stage, rising
-from nasplat.errors import NasplatError
+from nasplat.errors import NasplatError, expected_one_of
 from nasplat.space import Arch, SpaceFactory
 
 Integers: TypeAlias = Sequence[int]
@@ -152,6 +152,8 @@ def elastic_convnet(
     """
     for name, number in {"stages": stages, "classes": classes, "stem_stride": stem_stride}.items():
         rising(f"elastic_convnet {name}", [number])
+    if block not in BLOCKS:
+        raise NasplatError(f"elastic_convnet block = {block!r}: {expected_one_of(block, BLOCKS)}")
     if squeeze_excite and block != "inverted":
         raise NasplatError("elastic_convnet squeeze_excite = true: give block = 'inverted' with it")
     widths = per_stage("elastic_convnet width", width, stages, 2)

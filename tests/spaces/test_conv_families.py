@@ -139,38 +139,44 @@ def test_every_weight_of_the_largest_network_learns_in_one_step(family: str) -> 
 def test_every_weight_of_the_supernet_gets_a_gradient_from_some_architecture(family: str) -> None:
     space = make(family)
     net = space.supernet().train()
-    for arch in [*archs(space, 30)]:
+    untaught = dict(net.named_parameters())
+    for arch in archs(space, 100):
         F.cross_entropy(net(images(), arch), torch.arange(4) % 3).backward()
-    assert [name for name, p in net.named_parameters() if p.grad is None] == []
+        untaught = {name: p for name, p in untaught.items() if p.grad is None}
+        if not untaught:
+            break
+    assert not untaught
 
 
-@pytest.mark.parametrize(
-    "family", ["ofa_mobilenet", "ofa_resnet", "mixpath", "slimmable", "inverted elastic_convnet"]
-)
-def test_a_subnet_exports_as_source_and_as_a_program(family: str, tmp_path: Path) -> None:
-    space = make(family)
-    [*_, arch] = archs(space)
-    module, inputs = extract(settle(space.supernet(), arch), arch), images(6)
+class SideBySide(nn.Module):
+    """Networks for the same images, their outputs one after the other: what one export costs pays for all."""
+
+    def __init__(self, networks: list[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([network(x) for network in self.networks], 1)
+
+
+def test_subnets_of_all_families_export_as_source_and_as_a_program(tmp_path: Path) -> None:
+    spaces = [make(family) for family in FAMILIES if family not in ("slimmable by stage", "elastic_convnet")]
+    archs = [space.sample(np.random.default_rng(3)) for space in spaces]
+    subnets = [extract(settle(s.supernet(), a), a) for s, a in zip(spaces, archs, strict=True)]
+    module, inputs = SideBySide([*subnets]).eval(), images(6)
     with torch.no_grad():
         targets = module(inputs).argmax(1)
-    bundle = export_network(
-        module,
-        tmp_path / "network",
-        formats=("state", "pt2"),
-        inputs=inputs,
-        targets=targets,
-        task=CLASSIFICATION,
-        card={"metrics": {}},
-    )
+    options: dict[str, Any] = {"formats": ("state", "pt2"), "task": CLASSIFICATION, "card": {"metrics": {}}}
+    bundle = export_network(module, tmp_path / "network", inputs=inputs, targets=targets, **options)
+    assert list(bundle.drift) == ["state", "pt2"]
     assert max(bundle.drift.values()) <= 1e-5
-    assert bundle.value == 1.0
 
 
-@pytest.mark.parametrize("norm", ["batch", "batch_statistics", "group", "evonorm_s0"])
+@pytest.mark.parametrize("norm", ["batch_statistics", "group", "evonorm_s0"])
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name != "slimmable by stage"])
 def test_a_family_takes_norms_by_name(family: str, norm: str) -> None:
     space = make(family, norm=norm)
-    assert space.hash != make(family, norm="batch" if norm != "batch" else "group").hash
+    assert space.hash != make(family).hash
     net, arch = space.supernet(), space.sample(np.random.default_rng(1))
     with torch.no_grad():
         expected = settle(net, arch)(images(), arch)

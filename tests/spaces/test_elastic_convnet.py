@@ -28,6 +28,7 @@ NET = DEFAULT.supernet().eval()
         ({"expand": [1, 2]}, 3, (1, 2, 3), 4, 3),
         ({"stages": 4, "width": [8, 12, 16, 24, 32], "kernel": [3, 5, 7]}, 5, (1, 2, 3), 3, 4),
         ({"depth": [2, 4], "kernel": [3]}, 3, (2, 4), 1, 3),
+        ({"block": "inverted"}, 3, (1, 2, 3), 4, 3),
     ],
 )
 def test_the_number_of_architectures_follows_the_formula(
@@ -105,8 +106,43 @@ def test_expansion_widens_the_inside_of_a_block() -> None:
     assert [(m.in_channels, m.out_channels) for m in convolutions] == [(1, 8), (8, 6), (6, 12), (8, 12)]
 
 
+def test_inverted_blocks_expand_filter_each_channel_and_project() -> None:
+    space = elastic_convnet(
+        input_shape=(1, 8, 8), classes=3, stages=1, depth=[1], width=[12], stem=4, block="inverted", expand=[2, 3],
+        squeeze_excite=True,
+    )  # fmt: skip
+    block = space.build(space.smallest()).get_submodule("stages.0.0")
+    found = {
+        name: (m.in_channels, m.out_channels, m.groups)
+        for name, m in block.named_modules()
+        if isinstance(m, nn.Conv2d)
+    }
+    assert found == {
+        "expand.conv": (4, 8, 1), "depthwise.conv": (8, 8, 8), "squeeze.reduce": (8, 8, 1),
+        "squeeze.expand": (8, 8, 1), "project.conv": (8, 12, 1),
+    }  # fmt: skip
+
+
+def test_an_inverted_block_that_expands_by_one_has_no_expansion() -> None:
+    space = elastic_convnet(input_shape=(1, 8, 8), classes=3, block="inverted", expand=[1])
+    assert not any(".expand." in name for name, _ in space.build(space.largest()).named_modules())
+
+
+def test_the_default_space_is_still_that_of_the_first_version() -> None:
+    assert DEFAULT.hash == "d8fd896e772329cff006c91af35b8bb0082ea78953a2c2411783d67fb40e4c36"
+
+
 @pytest.mark.parametrize(
-    "changed", [{"classes": 5}, {"stem": 4}, {"stem_stride": 2}, {"input_shape": (3, 8, 8)}, {"kernel": [5]}]
+    "changed",
+    [
+        {"classes": 5},
+        {"stem": 4},
+        {"stem_stride": 2},
+        {"input_shape": (3, 8, 8)},
+        {"kernel": [5]},
+        {"block": "inverted", "expand": [1]},
+        {"norm": "group"},
+    ],
 )
 def test_what_changes_the_networks_changes_the_hash(changed: dict[str, Any]) -> None:
     assert elastic_convnet(**{"input_shape": (1, 8, 8), "classes": 10} | changed).hash != DEFAULT.hash
@@ -122,6 +158,9 @@ def test_what_changes_the_networks_changes_the_hash(changed: dict[str, Any]) -> 
         ({"width": [8, [16], [32]]}, "give one list, or one for each of 3 stages"),
         ({"stages": 0}, "stages = [0]: give at least one number, all above 0"),
         ({"depth": [1, 1]}, "list each value once"),
+        ({"block": "invert"}, "elastic_convnet block = 'invert': did you mean 'inverted'?"),
+        ({"squeeze_excite": True}, "squeeze_excite = true: give block = 'inverted' with it"),
+        ({"norm": "layer"}, "no norm is named 'layer'"),
     ],
 )
 def test_arguments_that_make_no_space_are_told_in_one_line(arguments: dict[str, Any], message: str) -> None:
