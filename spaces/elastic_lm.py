@@ -26,7 +26,7 @@ from nasplat.elastic.options import rising
 from nasplat.elastic.transformer import TransformerOptions, transformer_options
 from nasplat.space import Arch, SpaceFactory
 
-RECIPE = {"optimiser": "adamw", "learning_rate": 3e-3, "weight_decay": 0.05}
+RECIPE = {"optimiser": "adamw", "learning_rate": 6e-3, "weight_decay": 0.05, "clip": 1.0}
 """How the family is trained unless a study says otherwise."""
 
 

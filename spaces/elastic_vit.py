@@ -29,7 +29,7 @@ from nasplat.errors import NasplatError, expected_one_of
 from nasplat.space import Arch, SpaceFactory
 
 POOLS = ("mean", "token")
-RECIPE = {"optimiser": "adamw", "learning_rate": 2e-3, "weight_decay": 0.05}
+RECIPE = {"optimiser": "adamw", "learning_rate": 4e-3, "weight_decay": 0.05, "clip": 1.0}
 """How the family is trained unless a study says otherwise."""
 
 
@@ -52,7 +52,8 @@ class ElasticViT(nn.Module):
         width, depth = options.width.size, options.depth.size
         self.patches = ElasticPatches(channels, width, patch)
         self.token = ElasticClassToken(width) if token else None
-        self.positions = ElasticPositions(height * length // patch**2 + token, width)
+        # As strong as the patches: with the usual 0.02, digits reach 0.78 in the epochs in which they now reach 0.98.
+        self.positions = ElasticPositions(height * length // patch**2 + token, width, std=1.0)
         self.blocks = ElasticDepth(map(TransformerBlock, options.blocks), depth)
         self.norm = ElasticLayerNorm(width)
         self.head = ElasticLinear(width, classes)

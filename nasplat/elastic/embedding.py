@@ -85,11 +85,16 @@ class ElasticEmbedding(nn.Module):
 
 
 class ElasticPositions(nn.Module):
-    """Adds to each token a learned vector of its position. Shapes: x (n, t, width), t up to `length` -> the same."""
+    """Adds to each token a learned vector of its position; vectors start normal, with deviation `std`.
 
-    def __init__(self, length: int, width: int | Dimension, *, source: SourceFactory = sliced) -> None:
+    Shapes: x (n, t, width), t up to `length` -> (n, t, width).
+    """
+
+    def __init__(
+        self, length: int, width: int | Dimension, *, std: float = 0.02, source: SourceFactory = sliced
+    ) -> None:
         super().__init__()
-        self.table = ElasticTable(length, width, source=source)
+        self.table = ElasticTable(length, width, std=std, source=source)
 
     def forward(self, x: Tensor, arch: AnyArch) -> Tensor:
         return mask_channels(x + self.table(arch)[: x.shape[1]], self.table.width, arch, axis=-1)
