@@ -103,7 +103,7 @@ def test_scores_that_need_images_say_that_they_do_not_apply() -> None:
 PAGE = """
 [study]
 name = "words"
-trials = 2
+trials = 1
 [data]
 name = "text"
 path = "abc.txt"
@@ -132,7 +132,7 @@ def test_a_study_of_text_runs_and_its_export_is_verified_in_every_format(tmp_pat
     data = alphabet(tmp_path)
     (tmp_path / "study.toml").write_text(PAGE)
     study = open_study(tmp_path)
-    assert study.run().states == {"complete": 2}
+    assert study.run().states == {"complete": 1}
     assert study.frame["bits_per_character"].between(0, 3).all()
     number = study.select("best:bits_per_character")
     bundle = study.export(number, tmp_path / "out", formats=["state", "pt2", "onnx"])
