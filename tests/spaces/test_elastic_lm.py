@@ -17,7 +17,8 @@ from nasplat.data import Dataset, evaluate, load_data
 from nasplat.elastic import ElasticSpace, extract
 from nasplat.elastic.soft import Masks, SoftArch
 from nasplat.errors import NasplatError
-from nasplat.measure import count_params
+from nasplat.measure import Repeats, count_params, measure_latency
+from nasplat.metric import Candidate, Workbench, make_metric
 from nasplat.plugins import load
 from nasplat.scoring import score
 from nasplat.supernet import METHODS, Settings, train
@@ -100,10 +101,22 @@ def test_scores_that_need_images_say_that_they_do_not_apply() -> None:
     }
 
 
+def test_without_data_networks_are_measured_on_tokens_of_the_vocabulary() -> None:
+    bench = Workbench(SPACE)
+    example = bench.example(500)
+    assert (tuple(example.shape), example.dtype) == ((500, 12), torch.int64)
+    assert sorted(set(example.flatten().tolist())) == list(range(7))
+    macs = make_metric("macs", {}, bench).measure(Candidate(SPACE.smallest(), bench)).value
+    matrices = 16 * 3 * 16 + 16 * 16 + 2 * 16 * 16 + 16 * 7  # qkv, projection, feed-forward, output layer
+    quick = Repeats(minimum=1, warmup_s=0.0, budget_s=0.01)
+    assert measure_latency(SPACE.build(SPACE.smallest()), example[:2], repeats=quick).median_ms > 0
+    assert macs == 12 * matrices + 2 * 12 * 12 * 16  # and queries times keys, weights times values
+
+
 PAGE = """
 [study]
 name = "words"
-trials = 1
+trials = 2
 [data]
 name = "text"
 path = "abc.txt"
@@ -119,8 +132,6 @@ epochs = 1
 [[objective]]
 metric = "bits_per_character"
 [[objective]]
-metric = "latency"
-[[objective]]
 metric = "macs"
 [[constraint]]
 metric = "params"
@@ -132,7 +143,7 @@ def test_a_study_of_text_runs_and_its_export_is_verified_in_every_format(tmp_pat
     data = alphabet(tmp_path)
     (tmp_path / "study.toml").write_text(PAGE)
     study = open_study(tmp_path)
-    assert study.run().states == {"complete": 1}
+    assert study.run().states == {"complete": 2}
     assert study.frame["bits_per_character"].between(0, 3).all()
     number = study.select("best:bits_per_character")
     bundle = study.export(number, tmp_path / "out", formats=["state", "pt2", "onnx"])
