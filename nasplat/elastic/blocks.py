@@ -3,6 +3,11 @@
 Each is called as block(x, arch) and owns no size: widths, kernels and the width inside a block are dimensions that the
 network gives it. Equal dimensions are the same width; where input and output are equal and the stride is 1, a block
 adds its input, and only then may a stage of elastic depth leave it out.
+
+    width, kernel = Size(16, "width"), Size(7, "kernel")
+    shape = Shape(inputs=width, hidden=Scaled(width, 6.0, "expand"), outputs=width, kernel=kernel)
+    block = InvertedResidual(shape, Style(activation=nn.Hardswish))
+    y = block(x, arch)     # arch: width, kernel and expand
 """
 
 from __future__ import annotations
@@ -13,21 +18,26 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from nasplat.elastic.layers import ElasticConv2d
-from nasplat.elastic.norms import Norms
+from nasplat.elastic.norms import Activated, Norms
 from nasplat.elastic.sizes import Dimension
 from nasplat.elastic.sources import SourceFactory, sliced
 from nasplat.space import Arch
 
 
 class ConvNorm(nn.Module):
-    """norm(conv(x)), where the norm may bring its activation (`Norms.activated`)."""
+    """norm(conv(x)), and the activation where the norm brings one (`Norms.activated`)."""
 
     def __init__(self, conv: ElasticConv2d, norm: nn.Module) -> None:
         super().__init__()
         self.conv, self.norm = conv, norm
+        self.activation: nn.Module | None = None
+        if isinstance(norm, Activated):  # side by side, so that an exported network reads well
+            self.norm, self.activation = norm.norm, norm.activation
 
     def forward(self, x: Tensor, arch: Arch) -> Tensor:
         y: Tensor = self.norm(self.conv(x, arch), arch)
+        if self.activation is not None:
+            y = self.activation(y)
         return y
 
 
