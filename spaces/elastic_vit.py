@@ -30,7 +30,10 @@ from nasplat.space import Arch, SpaceFactory
 
 POOLS = ("mean", "token")
 RECIPE = {"optimiser": "adamw", "learning_rate": 4e-3, "weight_decay": 0.05, "clip": 1.0}
-"""How the family is trained unless a study says otherwise."""
+"""How the family is trained unless a study says otherwise: chosen on 8x8 digits, at the default sizes.
+
+Much wider networks want a smaller learning rate, such as 5e-4.
+"""
 
 
 class ElasticViT(nn.Module):
@@ -52,7 +55,7 @@ class ElasticViT(nn.Module):
         width, depth = options.width.size, options.depth.size
         self.patches = ElasticPatches(channels, width, patch)
         self.token = ElasticClassToken(width) if token else None
-        # As strong as the patches: with the usual 0.02, digits reach 0.78 in the epochs in which they now reach 0.98.
+        # As strong as the patches: with the usual 0.02, 12 epochs bring digits to 0.78 instead of 0.98.
         self.positions = ElasticPositions(height * length // patch**2 + token, width, std=1.0)
         self.blocks = ElasticDepth(map(TransformerBlock, options.blocks), depth)
         self.norm = ElasticLayerNorm(width)
