@@ -11,12 +11,14 @@ from nasplat.supernet.journal import TrainingReport
 from nasplat.supernet.methods import (
     METHODS,
     AlphaNetTraining,
+    AttentiveNASTraining,
     BigNASTraining,
     DepSTraining,
     DepthRatioTraining,
     Method,
     OFATraining,
     SandwichTraining,
+    ShiftNASTraining,
     UniformTraining,
 )
 from nasplat.supernet.morphism import SortChannels
@@ -43,6 +45,7 @@ from nasplat.supernet.world import World, init_world
 __all__ = [
     "METHODS",
     "AlphaNetTraining",
+    "AttentiveNASTraining",
     "BigNASTraining",
     "Capture",
     "DepSTraining",
@@ -61,6 +64,7 @@ __all__ = [
     "SandwichTraining",
     "Schedule",
     "Settings",
+    "ShiftNASTraining",
     "SortChannels",
     "Stateful",
     "Teacher",
