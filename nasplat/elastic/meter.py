@@ -193,7 +193,7 @@ def _shape(value: Any) -> Hashable:
     return value if isinstance(value, Hashable) else object()
 
 
-def _unchanged(x: Tensor, *args: Any) -> Tensor:
+def _unchanged(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     return x
 
 
