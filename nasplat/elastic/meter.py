@@ -23,21 +23,9 @@ from nasplat.errors import NasplatError
 from nasplat.measure.size import counted_macs
 from nasplat.space import Arch, Value
 
-KEEPING = (
-    *(ElasticBatchNorm2d, ElasticBatchStatistics2d, ElasticGroupNorm, ElasticEvoNorm2d, ElasticLayerNorm),
-    *(
-        nn.ReLU,
-        nn.ReLU6,
-        nn.GELU,
-        nn.SiLU,
-        nn.Sigmoid,
-        nn.Tanh,
-        nn.Hardswish,
-        nn.Hardsigmoid,
-        nn.Dropout,
-        nn.Identity,
-    ),
-)
+NORMS = ElasticBatchNorm2d, ElasticBatchStatistics2d, ElasticGroupNorm, ElasticEvoNorm2d, ElasticLayerNorm
+ACTIVATIONS = nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Hardswish, nn.Hardsigmoid
+KEEPING = (*NORMS, *ACTIVATIONS, nn.Dropout, nn.Identity)
 """Layers that keep the shape and cost no multiply-adds: they are passed over, being slow without storage."""
 
 
