@@ -24,7 +24,7 @@ class Recipe:
     learning_rate: the peak, after a linear warm-up (share `ramp` of the steps) and before a cosine to 0.
     optimiser: "sgd", with Nesterov momentum, or "adamw" (arXiv:1711.05101), for which about 1e-3 is a learning rate.
     momentum: of SGD, and the first beta of AdamW, whose second is 0.999.
-    weight_decay: vectors such as norms and biases do not decay. AdamW's is decoupled: 0.05 is usual.
+    weight_decay: of weights with more than one number a row; norms and biases do not decay. AdamW's is decoupled: 0.05 is usual.
     label_smoothing: of the cross entropy, for classification only.
     clip_value: the largest absolute value in a gradient; then clip: the largest norm of all gradients together.
     None for no limit.
@@ -87,14 +87,19 @@ class Settings:
 
 
 def make_optimiser(net: nn.Module, recipe: Recipe) -> Optimizer:
-    """The recipe's optimiser; tensors of two dimensions or more decay, norms and biases not (arXiv:1812.01187, 3.1)."""
-    weights = [p for p in net.parameters() if p.requires_grad and p.ndim > 1]
-    vectors = [p for p in net.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [
-        {"params": weights, "weight_decay": recipe.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    return OPTIMISERS[recipe.optimiser](groups, recipe)
+    """The recipe's optimiser; weights of more than one number a row decay, norms and biases do not.
+
+    (arXiv:1812.01187, 3.1.) What is a weight is told by its name: "weight" is in the last part of it.
+    """
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for name, parameter in net.named_parameters():
+        if parameter.requires_grad:
+            decays = "weight" in name.rpartition(".")[2] and parameter.ndim > 1 and parameter[0].numel() > 1
+            groups[decays].append(parameter)
+    decay = {True: recipe.weight_decay, False: 0.0}
+    return OPTIMISERS[recipe.optimiser](
+        [{"params": groups[decays], "weight_decay": decay[decays]} for decays in groups], recipe
+    )
 
 
 def _sgd(groups: list[dict[str, Any]], recipe: Recipe) -> Optimizer:
