@@ -32,6 +32,7 @@ from nasplat.elastic.options import (
     odd,
     per_stage,
     rising,
+    share,
 )
 from nasplat.elastic.paths import ElasticPaths, count_key, subsets
 from nasplat.space import Arch, SpaceFactory
@@ -63,7 +64,8 @@ class Plan:
     stem_stride: int
     stages: tuple[tuple[Dimension, tuple[Shape, ...]], ...]
     head: int
-    norm: str
+    style: Style
+    shadow: bool
     classes: int
     dropout: float
 
@@ -74,15 +76,16 @@ class Mixed(nn.Module):
     Shapes: x (n, i, h, w) -> (n, o, ceil(h / stride), ceil(w / stride)).
     """
 
-    def __init__(self, shape: Shape, expand: int, norm: str) -> None:
+    def __init__(self, shape: Shape, expand: int, style: Style, shadow: bool) -> None:
         super().__init__()
-        style, hidden = _style(norm), Size(shape.inputs * expand)
+        hidden = Size(shape.inputs * expand)
         paths = {str(k): depthwise(hidden, k, style, shape.stride) for k in shape.kernels}
         self.expand = pointwise(Size(shape.inputs), hidden, style)
         self.paths = ElasticPaths(paths, shape.paths.choice)
-        key = count_key(shape.paths.choice, len(paths)) if shape.paths.choice else None
-        shadow = Norms(norm, key=key) if key else style.norms
-        self.project = ConvNorm(ElasticConv2d(hidden, shape.outputs, 1), shadow.norm(shape.outputs))
+        last = style.norms
+        if shadow and shape.paths.choice:
+            last = Norms("keyed", key=count_key(shape.paths.choice, len(paths)))
+        self.project = ConvNorm(ElasticConv2d(hidden, shape.outputs, 1), last.norm(shape.outputs))
 
     def forward(self, x: Tensor, arch: Arch) -> Tensor:
         y: Tensor = self.project(self.paths(self.expand(x, arch), arch), arch)
@@ -92,10 +95,10 @@ class Mixed(nn.Module):
 class MixBlock(nn.Module):
     """Paths with weights of their own for each expansion, of which one is active, plus x where the shape stays."""
 
-    def __init__(self, shape: Shape, norm: str) -> None:
+    def __init__(self, shape: Shape, style: Style, shadow: bool) -> None:
         super().__init__()
         self.residual = shape.stride == 1 and shape.inputs == shape.outputs
-        mixed = {str(expand): Mixed(shape, int(expand), norm) for expand in shape.expand.values}
+        mixed = {str(e): Mixed(shape, int(e), style, shadow) for e in shape.expand.values}
         self.mixed = ElasticPaths(mixed, shape.expand.choice)
 
     def forward(self, x: Tensor, arch: Arch) -> Tensor:
@@ -108,11 +111,11 @@ class MixPath(nn.Module):
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()
-        style, last = _style(plan.norm), Size(plan.stages[-1][1][-1].outputs)
+        style, last = plan.style, Size(plan.stages[-1][1][-1].outputs)
         conv = ElasticConv2d(plan.channels, plan.stem, 3, stride=plan.stem_stride)
         self.stem = ConvNorm(conv, style.norms.activated(plan.stem, nn.ReLU6()))
         self.stages = nn.ModuleList(
-            ElasticDepth([MixBlock(shape, plan.norm) for shape in shapes], depth)
+            ElasticDepth([MixBlock(shape, style, plan.shadow) for shape in shapes], depth)
             for depth, shapes in plan.stages
         )
         self.features = pointwise(last, Size(plan.head), style)
@@ -128,11 +131,6 @@ class MixPath(nn.Module):
         x = self.flatten(self.pool(self.features(x, arch)))
         logits: Tensor = self.head(self.dropout(x), arch)
         return logits
-
-
-def _style(norm: str) -> Style:
-    """Norms of what does not depend on the number of paths: plain ones where the others are keyed."""
-    return Style(Norms("batch" if norm == "keyed" else norm), nn.ReLU6)
 
 
 def mixpath(
@@ -177,9 +175,10 @@ def mixpath(
         stem_stride=steps[0],
         stages=tuple(_stages(options, widths, steps[1:], kernels)),
         head=rising("mixpath head", [head])[0],
-        norm=norm,
-        classes=classes,
-        dropout=dropout,
+        style=Style(Norms("batch" if norm == "keyed" else norm), nn.ReLU6),
+        shadow=norm == "keyed",
+        classes=rising("mixpath classes", [classes])[0],
+        dropout=share("mixpath dropout", dropout),
     )
     return ElasticSpace(
         "mixpath",

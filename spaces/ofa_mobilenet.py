@@ -36,6 +36,7 @@ from nasplat.elastic.options import (
     odd,
     per_stage,
     rising,
+    share,
 )
 from nasplat.elastic.resize import ElasticResize
 from nasplat.elastic.sources import sliced
@@ -170,10 +171,18 @@ def ofa_mobilenet(
     }
     depths = per_stage("ofa_mobilenet depth", depth, len(STAGES))
     options = [StageOptions(number, d, each) for number, d in enumerate(depths, 1)]
-    image = Options("resolution", sides)
+    image, width = Options("resolution", sides), rising("ofa_mobilenet width", [float(width)])[0]
     style = Style(Norms(norm), kernels=transformed(kernels) if kernel_transform else sliced)
-    stages = tuple(_stages(options, steps[1:], width, style))
-    plan = Plan(input_shape, image.size, steps[0], stages, width, style, classes, dropout)
+    plan = Plan(
+        image=input_shape,
+        resolution=image.size,
+        stem_stride=steps[0],
+        stages=tuple(_stages(options, steps[1:], width, style)),
+        width=width,
+        style=style,
+        classes=rising("ofa_mobilenet classes", [classes])[0],
+        dropout=share("ofa_mobilenet dropout", dropout),
+    )
     return ElasticSpace(
         "ofa_mobilenet",
         choices_of([image, *options]),

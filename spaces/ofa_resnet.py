@@ -173,7 +173,7 @@ def ofa_resnet(
         stem=Stem(sizes[0], sizes[1], middle.size, steps[:2]),
         stages=tuple(_stages(stages, sizes[1:], steps[2:])),
         style=Style(Norms(norm)),
-        classes=classes,
+        classes=rising("ofa_resnet classes", [classes])[0],
     )
     first = [image, middle, widths["0_1"], widths["0_2"]]
     return ElasticSpace(

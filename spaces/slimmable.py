@@ -126,6 +126,7 @@ def slimmable(
         raise NasplatError(
             f"slimmable depth = {list(depth)}: give one number for each of {len(channels)} stages"
         )
+    rising("slimmable classes", [classes])
     base = [rising("slimmable channels", [c])[0] for c in (stem, *channels)]
     depths = tuple(rising("slimmable depth", [d])[0] for d in depth)
     published = (STRIDES + (2,) * len(base))[: len(base)]

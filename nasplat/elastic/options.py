@@ -112,6 +112,13 @@ def odd(name: str, kernels: Sequence[int]) -> tuple[int, ...]:
     return rising(name, kernels)
 
 
+def share(name: str, value: float) -> float:
+    """A share such as a dropout; NasplatError unless it is 0 or more and below 1."""
+    if not 0 <= value < 1:
+        raise NasplatError(f"{name} = {value}: give a share from 0 to below 1")
+    return value
+
+
 def per_stage(
     name: str, options: Sequence[int] | Sequence[Sequence[int]], stages: int, growth: int = 1
 ) -> list[tuple[int, ...]]:

@@ -97,6 +97,8 @@ def test_expansions_have_weights_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"dropout": -0.1}, "mixpath dropout = -0.1: give a share from 0 to below 1"),
+        ({"norm": "shadow"}, "no norm is named 'shadow'"),
         ({"kernel": [3, 4]}, "mixpath kernel = [3, 4]: give odd numbers"),
         ({"kernel": []}, "mixpath kernel = []: give at least one number"),
         ({"expand": []}, "mixpath expand = []: give at least one number"),

@@ -174,6 +174,9 @@ def test_smaller_kernels_are_the_centre_of_larger_ones_until_their_transform_lea
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"width": 0}, "ofa_mobilenet width = [0.0]: give at least one number, all above 0"),
+        ({"classes": 0}, "ofa_mobilenet classes = [0]: give at least one number, all above 0"),
+        ({"dropout": 1.0}, "ofa_mobilenet dropout = 1.0: give a share from 0 to below 1"),
         ({"kernel": [3, 4]}, "ofa_mobilenet kernel = [3, 4]: give odd numbers"),
         ({"kernel": []}, "ofa_mobilenet kernel = []: give at least one number"),
         ({"expand": []}, "ofa_mobilenet expand = []: give at least one number"),

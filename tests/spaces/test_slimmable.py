@@ -75,6 +75,7 @@ def test_every_width_keeps_statistics_and_weights_of_its_own_in_its_norms() -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"norm": "switchable"}, "no norm is named 'switchable'"),
         ({"width": []}, "slimmable width = []: give at least one number"),
         ({"depth": [1]}, "slimmable depth = [1]: give one number for each of 2 stages"),
         ({"channels": [16, 0]}, "slimmable channels = [0]: give at least one number, all above 0"),
