@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from tables import CONTROL
+from tables import CONTROL, title
 from torch import nn
 
 import nasplat as nas
@@ -23,7 +23,6 @@ from nasplat.space import Arch
 from nasplat.supernet import (
     METHODS,
     Fixed,
-    Method,
     Phase,
     Recipe,
     Schedule,
@@ -34,6 +33,13 @@ from nasplat.supernet import (
 )
 from nasplat.supernet.morphism import SortChannels
 from nasplat.supernet.probes import kendall
+
+VARIANTS = {name: (name, dict[str, Any]()) for name in METHODS}
+VARIANTS |= {
+    title(kind.control): (kind.control["method"], {k: v for k, v in kind.control.items() if k != "method"})
+    for kind in METHODS.values()
+}
+"""Methods and their own controls, by the names in the tables: a method, and its arguments."""
 
 UNITS = {"NLL": "nats", "seconds": "s"}
 RECIPE = {"batch_size": 64, "learning_rate": 0.2}
@@ -123,7 +129,7 @@ def alone(job: Job) -> Iterator[Found]:
     data = dataset(job.part, job.size)
     space = space_for(data)
     network = space.build(next(a for a in space.enumerate() if a.key == job.method), job.seed)
-    epochs = epochs_for(METHODS[CONTROL](epochs=1, **RECIPE), space, data, job.size)
+    epochs = epochs_for(CONTROL, space, data, job.size)
     train_network(network, data, Recipe(epochs=epochs, **RECIPE), Settings(seed=job.seed))
     yield (
         job.part,
@@ -173,17 +179,9 @@ def depths(job: Job) -> Iterator[Found]:
     data = dataset(job.part, job.size)
     sizes = {"stages": 2, "depth": [1, 2, 3, 4], "width": [[8], [16]], "kernel": [3], "stem_stride": 2}
     space = nas.load("spaces", "elastic_convnet")(input_shape=data.input_shape, classes=10, **sizes)
-    name, arguments = DEPTHS[job.method]
-    net, effort = trained(job, name, space, data, **arguments)
+    net, effort = trained(job, job.method, space, data)
     archs = [space.arch({"depth1": d, "depth2": d}) for d in (1, 2, 3, 4)]
     yield job.part, job.method, judged(net, archs, data, {}) | effort
-
-
-DEPTHS: dict[str, tuple[str, dict[str, Any]]] = {
-    "constant ratio": ("depth_ratio", {"first": 0.5, "last": 0.5}),
-    "changing ratio": ("depth_ratio", {}),
-    "sandwich": ("sandwich", {}),
-}
 
 
 def order(job: Job) -> Iterator[Found]:
@@ -210,20 +208,20 @@ RUNNERS: dict[str, Callable[[Job], Iterator[Found]]] = {
 }
 
 
-def trained(
-    job: Job, name: str, space: ElasticSpace, data: Dataset, **arguments: Any
-) -> tuple[nn.Module, dict[str, float]]:
+def trained(job: Job, variant: str, space: ElasticSpace, data: Dataset) -> tuple[nn.Module, dict[str, float]]:
     """A supernet, and what it cost: passes, and seconds of one processor."""
-    epochs = epochs_for(METHODS[name](epochs=1, **RECIPE, **arguments), space, data, job.size)
-    recipe = METHODS[name](epochs=epochs, **RECIPE, **arguments)
+    method, arguments = VARIANTS[variant]
+    recipe = METHODS[method](epochs=epochs_for(variant, space, data, job.size), **RECIPE, **arguments)
     net = space.supernet(job.seed)
     start = time.process_time()
     report = train(net, data, recipe.schedule(space, data, job.seed), recipe, Settings(seed=job.seed))
     return net, {"passes": report.passes, "seconds": time.process_time() - start}
 
 
-def epochs_for(recipe: Method, space: ElasticSpace, data: Dataset, size: Size) -> int:
+def epochs_for(variant: str, space: ElasticSpace, data: Dataset, size: Size) -> int:
     """The epochs in which a method makes the budget of passes: some visit one architecture a step, some four."""
+    method, arguments = VARIANTS[variant]
+    recipe = METHODS[method](epochs=1, **RECIPE, **arguments)
     schedule, steps = recipe.schedule(space, data, 0), 200
     asked = (schedule.at(s, steps).policy.ask(s, lambda arch: torch.zeros(())) for s in range(steps))
     per_step = sum(map(len, asked)) / steps

@@ -21,7 +21,7 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded, here and in the workers
 
 import pandas as pd
-from jobs import DEPTHS, Job, Size, dataset, name_of, space_for, work
+from jobs import VARIANTS, Job, Size, dataset, name_of, space_for, work
 from tables import CONTROL, tables
 
 from nasplat.errors import DataError
@@ -29,6 +29,7 @@ from nasplat.supernet import METHODS
 
 HERE = Path(__file__).resolve().parent
 COLUMNS = ["job", "part", "method", "seed", "what", "value", "unit", "origin"]
+DEPTH = "depth_ratio"
 FULL, QUICK = Size(), Size(passes=112, seeds=2, copies=1)
 
 
@@ -39,15 +40,15 @@ def first_jobs(rows: pd.DataFrame, size: Size, parts: Sequence[str]) -> Iterator
         yield from (Job("alone", part, arch.key, s, size) for s in range(size.truths) for arch in archs)
     for seed in range(size.seeds):
         yield from (Job("paths", "paths", name, seed, size) for name in ("batch", "keyed"))
-        yield from (Job("depths", "depths", name, seed, size) for name in DEPTHS)
+        yield from (Job("depths", "depths", name, seed, size) for name in VARIANTS if name.startswith(DEPTH))
         yield Job("order", "order", "sorting", seed, size)
 
 
 def method_jobs(rows: pd.DataFrame, size: Size, parts: Sequence[str]) -> Iterator[Job]:
-    """All methods and norms on the digits, but for depth_ratio, which trains no narrow networks: see DEPTHS."""
+    """All methods, their controls and norms on the digits; but for depth_ratio, which trains no narrow networks."""
     truth = tuple(truth_of(rows, "digits").items())
     for seed in range(size.seeds):
-        names = [name for name in METHODS if name != "depth_ratio"]
+        names = [name for name in VARIANTS if not name.startswith(DEPTH)]
         yield from (Job("method", "digits", name, seed, size, truth) for name in names)
         yield from (Job("norm", "norms", name, seed, size, truth) for name in ("group", "evonorm_s0"))
 
@@ -58,7 +59,7 @@ def best_jobs(rows: pd.DataFrame, size: Size, parts: Sequence[str]) -> Iterator[
         return
     truth = tuple(truth_of(rows, "fashion").items())
     means = rows[(rows["part"] == "digits") & (rows["what"] == "mean")].groupby("method")["value"].mean()
-    best = means.drop(CONTROL).nlargest(3).index
+    best = means[means.index.isin(METHODS)].drop(CONTROL).nlargest(3).index
     for seed in range(size.seeds):
         yield from (Job("method", "fashion", name, seed, size, truth) for name in (CONTROL, *best))
 

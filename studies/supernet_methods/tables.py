@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import permutations
+from typing import Any
 
 import pandas as pd
 from scipy.stats import t
@@ -26,11 +27,16 @@ PARTS: dict[str, tuple[str, Callable[[str], str]]] = {
     ),
     "depths": (
         "Depth alone, translated digits: ratio of full and shallow networks",
-        lambda method: "constant ratio",
+        lambda method: title(METHODS["depth_ratio"].control),
     ),
     "order": ("Channels sorted after the largest network's training alone", lambda method: "unsorted"),
 }
 """Title of each part, and the control of each of its methods."""
+
+
+def title(table: Mapping[str, Any]) -> str:
+    """A method and its arguments, as a row is called."""
+    return ", ".join(str(v) if k == "method" else f"{k} = {v}" for k, v in table.items())
 
 
 def tables(rows: pd.DataFrame) -> str:
@@ -59,8 +65,8 @@ def table(rows: pd.DataFrame, control: Callable[[str], str]) -> str:
 
 def own(name: str, wide: pd.DataFrame) -> str:
     """The mean accuracy of a method beside that of its own control, where that is another than the part's."""
-    rival = str(METHODS[name].control["method"]) if name in METHODS else CONTROL
-    if rival == CONTROL or name == CONTROL or rival not in wide.index:
+    rival = title(METHODS[name].control) if name in METHODS else CONTROL
+    if rival in (CONTROL, name) or rival not in wide.index:
         return ""
     gap, reach = differences(wide.loc[name], wide.loc[rival])["mean"]
     return f"; against {rival}: mean {gap:+.3f} ± {reach:.3f}"
