@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -102,6 +103,9 @@ def run_shell(text: str, namespace: dict[str, Any]) -> None:
         if command == "nasplat":
             result = CliRunner().invoke(app, arguments)
             assert result.exit_code == 0, f"{line}\n{result.output}\n{result.exception!r}"
+        elif command == "torchrun":
+            done = subprocess.run([sys.executable, "-m", "torch.distributed.run", *arguments], check=False)
+            assert done.returncode == 0, line
         elif command == "make":
             assert set(arguments) <= make_targets(), line
         else:

@@ -24,7 +24,7 @@ class Recipe:
     learning_rate: the peak, after a linear warm-up (share `ramp` of the steps) and before a cosine to 0.
     optimiser: "sgd", with Nesterov momentum, or "adamw" (arXiv:1711.05101), for which about 1e-3 is a learning rate.
     momentum: of SGD, and the first beta of AdamW, whose second is 0.999.
-    weight_decay: of weights with more than one number a row; norms and biases do not decay. AdamW's is decoupled: 0.05 is usual.
+    weight_decay: of weights with more than one number a row, so not of norms and biases; 0.05 is usual for AdamW.
     label_smoothing: of the cross entropy, for classification only.
     clip_value: the largest absolute value in a gradient; then clip: the largest norm of all gradients together.
     None for no limit.
