@@ -39,6 +39,7 @@ VARIANTS |= {
     title(kind.control): (kind.control["method"], {k: v for k, v in kind.control.items() if k != "method"})
     for kind in METHODS.values()
 }
+VARIANTS["uniform, per_step = 4"] = ("uniform", {"per_step": 4})  # as many steps as the sandwich
 """Methods and their own controls, by the names in the tables: a method, and its arguments."""
 
 UNITS = {"NLL": "nats", "seconds": "s"}
@@ -49,10 +50,10 @@ RECIPE = {"batch_size": 64, "learning_rate": 0.2}
 class Size:
     """passes: forward and backward, of a supernet. seeds: of a row. truths: seeds of a network trained alone.
 
-    copies: drawings of each digit for training; 1,800 times as many images of Fashion-MNIST.
+    copies: drawings of each digit for training; 900 times as many images of Fashion-MNIST.
     """
 
-    passes: int = 4480
+    passes: int = 4032
     seeds: int = 5
     truths: int = 2
     copies: int = 8
@@ -75,10 +76,10 @@ Found = tuple[str, str, dict[str, float]]  # part, method, measures
 
 @cache
 def dataset(part: str, size: Size) -> Dataset:
-    """Translated digits 16x16, or Fashion-MNIST averaged over 2x2 pixels to 14x14: 7,200 and 14,400 for training."""
+    """Translated digits 16x16, or Fashion-MNIST averaged over 2x2 pixels to 14x14; 7,200 images for training."""
     if part != "fashion":
         return nas.load_data("translated_digits", clutter=1, noise=0.2, copies=size.copies)
-    images = 1800 * size.copies
+    images = 900 * size.copies
     data = nas.load_data("fashion_mnist", limit=images + 2000, validation=2000, augment=False)
     train_split, validation, test = (pooled(s) for s in (data.train, data.validation, data.test))
     small = Split(test.inputs[:2000], test.targets[:2000])
@@ -179,7 +180,8 @@ def depths(job: Job) -> Iterator[Found]:
     data = dataset(job.part, job.size)
     sizes = {"stages": 2, "depth": [1, 2, 3, 4], "width": [[8], [16]], "kernel": [3], "stem_stride": 2}
     space = nas.load("spaces", "elastic_convnet")(input_shape=data.input_shape, classes=10, **sizes)
-    net, effort = trained(job, job.method, space, data)
+    shorter = replace(job, size=replace(job.size, passes=job.size.passes // 2))
+    net, effort = trained(shorter, job.method, space, data)
     archs = [space.arch({"depth1": d, "depth2": d}) for d in (1, 2, 3, 4)]
     yield job.part, job.method, judged(net, archs, data, {}) | effort
 
