@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from torch import nn
 
 from nasplat import Study, load, open_study
 from nasplat.data import evaluate
+from nasplat.errors import NasplatError
 from nasplat.measure import count_params
 from nasplat.metric import Candidate, Workbench, make_metric
 from nasplat.study.assembly import assemble
@@ -36,8 +38,9 @@ from nasplat.supernet import Recipe, Settings, train_network
 HERE = Path(__file__).resolve().parent
 FRONT = 5
 COLUMNS = ["family", "network", "key", "what", "seed", "value", "unit", "origin"]
-QUICK = {"limit = 20_000": "limit = 1_500", "validation = 2_000": "validation = 300"}
-QUICK |= {"epochs = 8": "epochs = 1", "trials = 80": "trials = 8"}
+QUICK = {"limit = 16_000": "limit = 1_500", "validation = 1_600": "validation = 300"}
+QUICK |= {"validation = 5_000": "validation = 300\nlimit = 1_500", "epochs = 120": "epochs = 1"}
+QUICK |= {"epochs = 8": "epochs = 1", "trials = 60": "trials = 8", "trials = 300": "trials = 8"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +136,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         page = small(setup, Path(scratch)) if asked.quick else HERE / setup.page
         book = Book(page.parent / setup.results)
-        if not asked.table:
-            compare(setup, open_study(page), book)
+        try:
+            if not asked.table:
+                compare(setup, open_study(page), book)
+        except NasplatError as error:
+            sys.exit(str(error))
         print(tables(book.rows()))
 
 

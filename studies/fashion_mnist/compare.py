@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ import torch
 
 from nasplat import Study, open_study
 from nasplat.data import evaluate
+from nasplat.errors import NasplatError
 from nasplat.measure import count_params
 from nasplat.study.assembly import assemble
 from nasplat.supernet import Recipe, Settings, train_network
@@ -44,8 +46,11 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = small(Path(scratch)) if asked.quick else HERE
-        if not asked.table:
-            compare(folder, SEEDS[:1] if asked.quick else SEEDS)
+        try:
+            if not asked.table:
+                compare(folder, SEEDS[:1] if asked.quick else SEEDS)
+        except NasplatError as error:
+            sys.exit(str(error))
         print(table(pd.read_csv(folder / "results.csv")))
 
 
