@@ -36,7 +36,7 @@ from nasplat.supernet import Settings
 from nasplat.supernet.execution import Execution, make_execution
 from nasplat.supernet.place import Place, bring, find_place
 
-Step = Callable[[], None]
+Step = Callable[[], object]
 SUBNETS = {"half width": 0, "3/4 width": 1, "full": 2}
 CONV = {"depth": [1, 2], "width": [16, 24, 32]}
 VIT = {"depth": [2, 3, 4], "width": [32, 48, 64], "patch": 4}
@@ -95,9 +95,7 @@ def elastic_step(net: nn.Module, run: Execution, archs: Sequence[Arch], batch: t
     def step() -> None:
         net.zero_grad(set_to_none=True)
         for outputs in run(batch[0], archs):
-            sum(
-                (F.cross_entropy(o, batch[1]) for o in outputs), torch.zeros((), device=batch[0].device)
-            ).backward()
+            torch.autograd.backward([F.cross_entropy(o, batch[1]) for o in outputs])
 
     return step
 
@@ -111,7 +109,7 @@ def static_step(
     def step() -> None:
         for module, call in zip(modules, calls, strict=True):
             module.zero_grad(set_to_none=True)
-            F.cross_entropy(forward(batch[0], call), batch[1]).backward()
+            torch.autograd.backward(F.cross_entropy(forward(batch[0], call), batch[1]))
 
     return step
 
