@@ -64,7 +64,7 @@ CPU = Setup(
     "cpu",
     {
         "MobileNet": ("ofa_mobilenet", SMALL_MOBILENET, "width", (0.2, 0.35, 0.5)),
-        "ResNet": ("ofa_resnet", {**SMALL_RESNET, "strides": [2, 1, 2, 2, 1, 1]}, "channels", (8, 12, 16)),
+        "ResNet": ("ofa_resnet", {**SMALL_RESNET, "strides": [2, 1, 2, 2, 1, 1]}, "channels", (8, 16, 24)),
     },
     (0,),
 )
