@@ -156,6 +156,17 @@ def _matches(pattern: str, line: str) -> None:
     assert re.search(pattern, line), line
 
 
+def headed(classes: int, constants: dict[str, int] | None = None) -> Space:
+    return Plain(build=lambda arch: nn.Sequential(build(arch), nn.Linear(3, classes)), constants=constants)
+
+
+def test_arguments_that_change_networks_must_change_the_hash() -> None:
+    (line,) = check_space(headed, only="telling hash", classes=3)
+    _matches("^telling hash: classes = 4 makes other networks of one hash", line)
+    assert check_space(lambda classes: headed(classes, {"classes": classes}), classes=3) == []
+    assert check_space(lambda classes: Plain(), classes=3) == []
+
+
 @pytest.mark.parametrize("name", ["synflow", "nwot"])
 @pytest.mark.parametrize("promise", SCORE_PROMISES)
 def test_the_built_in_scores_keep_every_promise(name: str, promise: str) -> None:

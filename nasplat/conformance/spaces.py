@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -29,9 +29,10 @@ LISTED = 2000
 
 @dataclass(frozen=True, slots=True)
 class SpaceCase:
-    """A space on the bench: how to make it again, itself, and some of its architectures."""
+    """A space on the bench: how to make it again or with other arguments, itself, and some of its architectures."""
 
-    make: Callable[[], Space]
+    make: Callable[..., Space]
+    arguments: Mapping[str, Any]
     space: Space
     archs: tuple[Arch, ...]
 
@@ -46,7 +47,7 @@ def check_space(factory: SpaceFactory, *, only: str | None = None, **arguments: 
     space = make()
     rng = np.random.default_rng(0)
     archs = dict.fromkeys([space.smallest(), space.largest(), *(space.sample(rng) for _ in range(SAMPLES))])
-    return broken(SPACE_PROMISES, SpaceCase(make, space, tuple(archs)), only)
+    return broken(SPACE_PROMISES, SpaceCase(make, arguments, space, tuple(archs)), only)
 
 
 def round_trips(case: SpaceCase) -> None:
@@ -127,6 +128,23 @@ def stable_description(case: SpaceCase) -> None:
     again = json.loads(json.dumps(case.space.description))
     expect(json_hash(again) == case.space.hash, "the description has another hash after JSON")
     expect(case.make().hash == case.space.hash, "the space made again has another hash")
+
+
+def telling_hash(case: SpaceCase) -> None:
+    """Arguments `classes` or `input_shape` that change a network change the hash: a store keeps values by it."""
+    for name, value in _others(case.arguments):
+        other = case.make(**{name: value})
+        for arch in case.archs[:2] if other.hash == case.space.hash else ():
+            same = _shapes(other.build(arch)) == _shapes(case.space.build(arch))
+            expect(same, f"{name} = {value} makes other networks of one hash: name {name} in constants")
+
+
+def _others(arguments: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """One more class, and inputs twice as long in every direction, where these are arguments."""
+    if "classes" in arguments:
+        yield "classes", arguments["classes"] + 1
+    if "input_shape" in arguments:
+        yield "input_shape", tuple(2 * side for side in arguments["input_shape"])
 
 
 def running_networks(case: SpaceCase) -> None:
@@ -212,6 +230,7 @@ SPACE_PROMISES: dict[str, Callable[[SpaceCase], None]] = {
     "agreeing suggestions": agreeing_suggestions,
     "injective encoding": injective_encoding,
     "stable description": stable_description,
+    "telling hash": telling_hash,
     "running networks": running_networks,
     "repeatable networks": repeatable_networks,
     "equal extraction": equal_extraction,
