@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from nasplat.elastic.layers import ElasticConv2d
+from nasplat.elastic.layers import ElasticConv2d, activate
 from nasplat.elastic.norms import Activated, Norms
 from nasplat.elastic.sizes import Dimension
 from nasplat.elastic.sources import SourceFactory, sliced
@@ -36,9 +36,7 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor, arch: Arch) -> Tensor:
         y: Tensor = self.norm(self.conv(x, arch), arch)
-        if self.activation is not None:
-            y = self.activation(y)
-        return y
+        return y if self.activation is None else activate(self.activation, y, self.conv.outputs, arch)
 
 
 class ElasticSequential(nn.ModuleList):
@@ -143,12 +141,12 @@ class BasicBlock(nn.Module):
         self.filter2 = ConvNorm(ElasticConv2d(hidden, outputs, 3), style.norms.norm(outputs))
         changed = not shape.residual
         self.shortcut = pointwise(inputs, outputs, style, shape.stride, activated=False) if changed else None
-        self.activation = style.activation()
+        self.activation, self.outputs = style.activation(), outputs
 
     def forward(self, x: Tensor, arch: Arch) -> Tensor:
         y = self.filter2(self.filter1(x, arch), arch)
-        out: Tensor = self.activation(y + (x if self.shortcut is None else self.shortcut(x, arch)))
-        return out
+        y = y + (x if self.shortcut is None else self.shortcut(x, arch))
+        return activate(self.activation, y, self.outputs, arch)
 
 
 class Bottleneck(nn.Module):
@@ -167,12 +165,12 @@ class Bottleneck(nn.Module):
         self.filter = ConvNorm(conv, style.norms.activated(hidden, style.activation()))
         self.widen = pointwise(hidden, shape.outputs, style, activated=False)
         self.shortcut = None if shape.residual else AveragedShortcut(shape, style)
-        self.activation = style.activation()
+        self.activation, self.outputs = style.activation(), shape.outputs
 
     def forward(self, x: Tensor, arch: Arch) -> Tensor:
         y = self.widen(self.filter(self.narrow(x, arch), arch), arch)
-        out: Tensor = self.activation(y + (x if self.shortcut is None else self.shortcut(x, arch)))
-        return out
+        y = y + (x if self.shortcut is None else self.shortcut(x, arch))
+        return activate(self.activation, y, self.outputs, arch)
 
 
 class AveragedShortcut(nn.Module):

@@ -133,7 +133,7 @@ class ElasticLayerNorm(nn.Module):
 
     def forward(self, x: Tensor, arch: AnyArch) -> Tensor:
         weight, bias = masked_affine(self.source, self.channels, arch)
-        if isinstance(arch, SoftArch) and len(arch.possible(self.channels)) > 1:
+        if isinstance(arch, SoftArch) and not arch.is_whole(self.channels):
             mask = arch.mask(self.channels)
             share = mask / mask.sum()
             centred = x - (x * share).sum(-1, keepdim=True)

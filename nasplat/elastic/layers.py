@@ -22,6 +22,19 @@ from nasplat.errors import InvalidArchitecture, NasplatError
 from nasplat.space import Arch, Choice
 
 Layer = TypeVar("Layer", bound=nn.Module)
+KEEPS_ZERO = (
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.PReLU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Hardswish,
+    nn.Mish,
+    nn.ELU,
+    nn.Tanh,
+)
+"""Activations that are zero at zero: a channel that is masked before them stays masked."""
 
 
 @runtime_checkable
@@ -86,11 +99,11 @@ class ElasticConv2d(nn.Module):
         """The number of groups at full width; InvalidArchitecture where the masked layer is not the sliced one."""
         groups = self.groups.maximum
         sizes = (self.rows, Quotient(self.outputs, self.groups))
-        if groups > 1 and any(len(arch.possible(size)) > 1 for size in sizes):
+        if groups > 1 and not all(map(arch.is_whole, sizes)):
             raise InvalidArchitecture(
                 f"a convolution in {groups} groups of elastic size cannot be masked: use execution 'slice'"
             )
-        if self.padding is not None and len(arch.possible(self.kernel)) > 1:
+        if self.padding is not None and not arch.is_whole(self.kernel):
             raise InvalidArchitecture(
                 "an elastic kernel of fixed padding cannot be masked: use execution 'slice'"
             )
@@ -208,6 +221,12 @@ def masked_affine(source: WeightSource, channels: Dimension, arch: AnyArch) -> t
     tensors = source.tensors(arch)
     weight, bias = (mask_channels(tensors[name], channels, arch, axis=0) for name in ("weight", "bias"))
     return weight, bias
+
+
+def activate(activation: nn.Module, x: Tensor, channels: Dimension, arch: AnyArch) -> Tensor:
+    """The activation of x (n, c, h, w), masked anew where it is not known to keep a channel of zeros zero."""
+    y: Tensor = activation(x)
+    return y if isinstance(activation, KEEPS_ZERO) else mask_channels(y, channels, arch)
 
 
 def fill(layer: Layer, **weights: Tensor | None) -> Layer:

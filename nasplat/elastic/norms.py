@@ -23,24 +23,11 @@ from torch import Tensor, nn
 
 from nasplat.elastic.batch_norms import ElasticBatchNorm2d, ElasticBatchStatistics2d
 from nasplat.elastic.group_norms import ElasticEvoNorm2d, ElasticGroupNorm
+from nasplat.elastic.layers import activate
 from nasplat.elastic.routers import Key
 from nasplat.elastic.sizes import Dimension, dimension
-from nasplat.elastic.soft import AnyArch, mask_channels
+from nasplat.elastic.soft import AnyArch
 from nasplat.errors import NasplatError, expected_one_of
-
-KEEPS_ZERO = (
-    nn.ReLU,
-    nn.ReLU6,
-    nn.LeakyReLU,
-    nn.PReLU,
-    nn.GELU,
-    nn.SiLU,
-    nn.Hardswish,
-    nn.Mish,
-    nn.ELU,
-    nn.Tanh,
-)
-"""Activations that are zero at zero: a channel that is masked before them stays masked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +68,7 @@ class Activated(nn.Module):
         self.norm, self.activation, self.channels = norm, activation, channels
 
     def forward(self, x: Tensor, arch: AnyArch) -> Tensor:
-        y: Tensor = self.activation(self.norm(x, arch))
-        return y if isinstance(self.activation, KEEPS_ZERO) else mask_channels(y, self.channels, arch)
+        return activate(self.activation, self.norm(x, arch), self.channels, arch)
 
 
 NORMS: dict[str, Callable[[Dimension, Norms], nn.Module]] = {

@@ -101,6 +101,10 @@ class SoftArch(Mapping[str, Value]):
         """The sizes that a dimension can have, in rising order."""
         return possible_sizes(dimension, self._named(dimension.choices))
 
+    def is_whole(self, dimension: Dimension) -> bool:
+        """Whether a dimension always has its full size, so that nothing of it is masked."""
+        return self.possible(dimension) == (dimension.maximum,)
+
     def expectation(self, names: Sequence[str], *rows: Row) -> Tensor:
         """The mean (m,) of a row of numbers that depends on the named choices; of several, of their outer product."""
         choices, p = self._named(names), self._joint(names)
@@ -162,7 +166,7 @@ AnyArch: TypeAlias = Arch | SoftArch
 
 def mask_channels(y: Tensor, channels: Dimension, arch: AnyArch, axis: int = 1) -> Tensor:
     """Under `Masks`, y times the mask of the channels along an axis; else y itself, which has no channel too many."""
-    if not isinstance(arch, Masks) or len(arch.possible(channels)) == 1:
+    if not isinstance(arch, Masks) or arch.is_whole(channels):
         return y
     mask = arch.mask(channels).to(y.dtype)
     return y * mask.reshape(-1, *(1 for _ in range(axis % y.dim() + 1, y.dim())))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from nasplat import load
+from nasplat.data import random_inputs
 from nasplat.elastic import (
     NORMS,
     Dimension,
@@ -34,6 +37,16 @@ from nasplat.elastic import (
     relax,
     transformed,
 )
+from nasplat.elastic.blocks import (
+    BasicBlock,
+    Bottleneck,
+    ElasticSequential,
+    InvertedResidual,
+    Shape,
+    Style,
+    depthwise,
+    pointwise,
+)
 from nasplat.errors import InvalidArchitecture
 from nasplat.space import Arch, Space, ordinal
 
@@ -43,6 +56,7 @@ CHOICES = (WIDTH, DEPTH, KERNEL, EXPAND, HEADS)
 SPACE = Space("soft", CHOICES)
 W, K, HIDDEN = Size(12, "width"), Size(5, "kernel"), Scaled(Size(12, "width"), 1.0, "expand", 2)
 SOFT = (SoftArch, Masks)
+SMALL = SPACE.arch({"width": 4, "depth": 0, "kernel": 3, "expand": 0.5})
 
 
 def uneven(requires_grad: bool = False, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
@@ -140,6 +154,48 @@ def test_the_built_in_family_is_masked_as_it_is_sliced(norm: str, block: str) ->
     for arch in [space.smallest(), space.largest(), *(space.sample(rng) for _ in range(3))]:
         for kind in SOFT:
             assert distance(net(x, kind.one_hot(space, arch)), net(x, arch)) <= 1e-6
+
+
+SHAPE = Shape(W, HIDDEN, W, K)
+BLOCKS: dict[str, Callable[[Style], nn.Module]] = {
+    "inverted": lambda style: InvertedResidual(SHAPE, style),
+    "basic": lambda style: BasicBlock(SHAPE, style),
+    "bottleneck": lambda style: Bottleneck(replace(SHAPE, stride=2), style),
+    "depthwise": lambda style: depthwise(W, K, style),
+    "pointwise": lambda style: pointwise(W, W, style),
+}
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Sigmoid])
+@pytest.mark.parametrize("block", BLOCKS)
+def test_every_block_masks_what_its_activation_puts_into_channels_that_are_not_there(
+    block: str, activation: type[nn.Module]
+) -> None:
+    style = Style(activation=activation)
+    net = ElasticSequential([pointwise(Size(3), W, style), BLOCKS[block](style)])
+    masked = net(images(), Masks.one_hot(SPACE, SMALL))
+    torch.testing.assert_close(masked[:, :4], net(images(), SMALL), atol=1e-5, rtol=1e-5)
+    assert not masked[:, 4:].any()
+
+
+@pytest.mark.parametrize(
+    ("family", "shape", "values"),
+    [
+        ("elastic_convnet", (3, 9, 9), {"width1": [4], "depth2": [1], "kernel1_1": [3]}),
+        ("elastic_vit", (3, 12, 12), {"width": [32]}),
+        ("elastic_lm", (12,), {"heads1": [2]}),
+    ],
+)
+def test_a_size_with_a_single_value_below_its_maximum_is_masked_too(
+    family: str, shape: tuple[int, ...], values: dict[str, list[int]]
+) -> None:
+    arguments = {"width": [4, 8]} if family == "elastic_convnet" else {}
+    space = load("spaces", family)(input_shape=shape, classes=5, **arguments)
+    smaller, net = space.restrict(values), space.supernet()
+    x = random_inputs(4, shape, space.vocabulary)
+    for arch in (smaller.smallest(), smaller.largest()):
+        for kind in SOFT:
+            assert distance(net(x, kind.one_hot(smaller, arch)), net(x, arch)) <= 5e-6
 
 
 def test_training_under_masks_leaves_running_statistics_alone(net: nn.Module) -> None:
