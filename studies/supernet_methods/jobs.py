@@ -53,7 +53,7 @@ class Size:
     copies: drawings of each digit for training; 900 times as many images of Fashion-MNIST.
     """
 
-    passes: int = 4032
+    passes: int = 3584
     seeds: int = 5
     truths: int = 2
     copies: int = 8
