@@ -12,13 +12,17 @@ from itertools import pairwise
 from math import prod
 
 import numpy as np
+import torch
 
-from nasplat.elastic.meter import Meter
+from nasplat.elastic.extraction import extract
+from nasplat.elastic.meter import Meter, example, without_storage
 from nasplat.elastic.space import ElasticSpace
 from nasplat.errors import NasplatError
+from nasplat.measure.size import count_macs
 from nasplat.space import Arch, Term, Value
 
-PROBES = 64  # random architectures in a row that must cost the sum of their terms
+COUNTED = 4  # random architectures whose networks must cost the sum of their terms
+PROBES = 64  # random architectures in a row whose layers must cost the sum of their terms
 LARGEST_TABLE = 50_000
 
 Values = dict[str, Value]
@@ -34,8 +38,9 @@ def mac_terms(space: ElasticSpace) -> list[Term]:
     A term is what some layers cost, as a table over the choices that decide it: those that a layer reads, those that
     its callers read, such as a depth, and those that changed its cost though all these stayed the same, such as a
     resolution. The latter show on a tour through the space, and wherever a random architecture does not cost the
-    sum of its terms; that is repeated until none of PROBES in a row differs.
-    NasplatError where the space has no input_shape, or where a layer depends on too many choices for a table.
+    sum of its terms; that is repeated until none of PROBES in a row differs. At last some networks are counted alone.
+    NasplatError where one costs something else, where the space has no input_shape, or where a layer depends on too many
+    choices for a table.
     """
     rng, meter = np.random.default_rng(0), Meter(space)
     influences = _tour(space, meter)
@@ -45,7 +50,23 @@ def mac_terms(space: ElasticSpace) -> list[Term]:
         tables = _tables(meter, layers)
         for layer, name in _probe(meter, layers, tables, [space.sample(rng) for _ in range(PROBES)]):
             influences[layer].add(name)
-    return [_term(scope, {key: cost for key, (cost, _) in table.items()}) for scope, table in tables.items()]
+    terms = [_term(scope, {key: cost for key, (cost, _) in table.items()}) for scope, table in tables.items()]
+    _compare(space, terms, [space.sample(rng) for _ in range(COUNTED)])
+    return terms
+
+
+def _compare(space: ElasticSpace, terms: Sequence[Term], archs: Iterable[Arch]) -> None:
+    """NasplatError where an extracted network costs something else than its terms."""
+    net = without_storage(space)
+    for arch in archs:
+        with torch.device("meta"):
+            counted = count_macs(extract(net, arch), example(space))
+        told = sum(term(arch) for term in terms)
+        if told != counted:
+            raise NasplatError(
+                f"{arch} of {space.name} takes {counted} multiply-adds, {told} by its layers: let every module read "
+                "choices from its arch alone, and keep nothing between calls"
+            )
 
 
 def _tour(space: ElasticSpace, meter: Meter) -> defaultdict[str, set[str]]:

@@ -23,9 +23,11 @@ from nasplat.errors import NasplatError
 from nasplat.measure.size import counted_macs
 from nasplat.space import Arch, Value
 
-NORMS = ElasticBatchNorm2d, ElasticBatchStatistics2d, ElasticGroupNorm, ElasticEvoNorm2d, ElasticLayerNorm
-ACTIVATIONS = nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Hardswish, nn.Hardsigmoid
-KEEPING = (*NORMS, *ACTIVATIONS, nn.Dropout, nn.Identity)
+KEEPING = (
+    *(ElasticBatchNorm2d, ElasticBatchStatistics2d, ElasticGroupNorm, ElasticEvoNorm2d, ElasticLayerNorm),
+    *(nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Hardswish, nn.Hardsigmoid),
+    *(nn.Dropout, nn.Identity),
+)
 """Layers that keep the shape and cost no multiply-adds: they are passed over, being slow without storage."""
 
 
@@ -54,9 +56,28 @@ class Watched(Arch):
         self._tell(self._every)
         return super().__iter__()
 
+    def __len__(self) -> int:
+        self._tell(self._every)
+        return super().__len__()
+
+    def __eq__(self, other: object) -> bool:
+        self._tell(self._every)
+        return super().__eq__(other)
+
     def __hash__(self) -> int:
         self._tell(self._every)
         return super().__hash__()
+
+    @property
+    def key(self) -> str:
+        """As that of the architecture."""
+        self._tell(self._every)
+        return self._key
+
+    def to_json(self) -> dict[str, Value]:
+        """As that of the architecture."""
+        self._tell(self._every)
+        return super().to_json()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +116,12 @@ class Meter:
         self.space = space
         self._known: defaultdict[str, _Known] = defaultdict(_Known)
         self._running: list[_Run] = []
-        self._net = _without_storage(space)
+        self._net = without_storage(space)
         sources = {name for name, module in self._net.named_modules() if isinstance(module, WeightSource)}
         for name, module in self._net.named_modules():
             if name in sources:
                 vars(module)["tensors"] = partial(self._run, name, module.tensors, True)
-            elif isinstance(module, KEEPING):
+            elif type(module) in KEEPING:
                 vars(module)["forward"] = _unchanged
             elif not any(name.startswith(f"{source}.") for source in sources):
                 vars(module)["forward"] = partial(self._run, name, module.forward, False)
@@ -110,7 +131,7 @@ class Meter:
         every = frozenset(choice.name for choice in self.space.choices)
         self._running = [_Run("", "")]
         with counted_macs() as self._computed, torch.device("meta"):
-            self._net(_example(self.space), Watched(arch, every, self._note))
+            self._net(example(self.space), Watched(arch, every, self._note))
         return self._running[0].costs
 
     @property
@@ -143,18 +164,19 @@ class Meter:
         """Run a module, or remember what it gave."""
         known, outer = self._known[name], self._running[-1]
         known.callers.add(outer.name)
-        result = known.results.get(_key(known.within, args, kwargs))
+        given = _inputs(args, kwargs)  # before the run: a module may change the lists that it is given
+        result = known.results.get(_key(known.within, given))
         if result is None:
             run = _Run(name, outer.owner if source else name)
-            outputs = self._compute(run, forward, *args, **kwargs)
+            outputs = _copied(self._compute(run, forward, *args, **kwargs))
             result = _Result(outputs, Counter() if source else +run.costs)
-            known.results[_key(known.within, args, kwargs)] = result
+            known.results[_key(known.within, given)] = result
         elif source:
             self._note(known.within)
         else:
             self._note_within(known.within)
         outer.costs.update(result.costs)
-        return result.outputs
+        return _copied(result.outputs)
 
     def _compute(self, run: _Run, forward: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         before = self._computed()
@@ -167,10 +189,24 @@ class Meter:
         return outputs
 
 
-def _key(read: Iterable[str], args: Iterable[Any], kwargs: Mapping[str, Any]) -> Hashable:
-    """What the outputs of a module follow from, but for their values."""
+def _inputs(args: Iterable[Any], kwargs: Mapping[str, Any]) -> tuple[Hashable, ...]:
+    """The architectures among the inputs, and of all others what a cost follows from."""
     inputs = (*args, *(value for pair in sorted(kwargs.items()) for value in pair))
-    return tuple(value.peek(read) if isinstance(value, Watched) else _shape(value) for value in inputs)
+    return tuple(value if isinstance(value, Watched) else _shape(value) for value in inputs)
+
+
+def _key(read: Iterable[str], given: Iterable[Hashable]) -> Hashable:
+    """What the outputs of a module follow from, but for their values: known inputs, and the choices that it read."""
+    return tuple(value.peek(read) if isinstance(value, Watched) else value for value in given)
+
+
+def _copied(outputs: Any) -> Any:
+    """Outputs whose lists and dicts the caller may change."""
+    if isinstance(outputs, dict):
+        return {name: _copied(value) for name, value in outputs.items()}
+    if type(outputs) in (list, tuple):
+        return type(outputs)(map(_copied, outputs))
+    return outputs
 
 
 def _shape(value: Any) -> Hashable:
@@ -178,19 +214,25 @@ def _shape(value: Any) -> Hashable:
         return value.shape, value.dtype
     if isinstance(value, tuple | list):
         return tuple(map(_shape, value))
+    if isinstance(value, dict):
+        return tuple((name, _shape(entry)) for name, entry in value.items())
     return value if isinstance(value, Hashable) else object()
 
 
-def _unchanged(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    return x
+def _unchanged(*args: Tensor, **kwargs: Any) -> Any:
+    return (
+        args[0] if args else kwargs.get("x", kwargs.get("input"))
+    )  # as norms and layers of torch.nn name it
 
 
-def _without_storage(space: ElasticSpace) -> nn.Module:
+def without_storage(space: ElasticSpace) -> nn.Module:
+    """A new network of the space on the `meta` device, in evaluation mode."""
     with torch.device("meta"):
         return space.network().eval().requires_grad_(False)
 
 
-def _example(space: ElasticSpace) -> Tensor:
+def example(space: ElasticSpace) -> Tensor:
+    """One input (1, *input_shape) on the `meta` device; NasplatError where the space has no input_shape."""
     if space.input_shape is None:
         raise NasplatError(f"the multiply-adds of {space.name} depend on its input: give it an input_shape")
     kind = torch.float32 if space.vocabulary is None else torch.int64

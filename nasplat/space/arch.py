@@ -21,9 +21,9 @@ class Arch(Mapping[str, Value]):
     InvalidArchitecture.
     """
 
-    __slots__ = ("_text", "_values", "key")
+    __slots__ = ("_key", "_text", "_values")
 
-    key: str  #: the first 16 hexadecimal digits of the SHA-256 of the canonical JSON
+    _key: str
     _text: str
     _values: dict[str, Value]
 
@@ -34,7 +34,7 @@ class Arch(Mapping[str, Value]):
         text = canonical_json(values)
         object.__setattr__(self, "_values", values)
         object.__setattr__(self, "_text", text)
-        object.__setattr__(self, "key", content_hash(text)[:16])
+        object.__setattr__(self, "_key", content_hash(text)[:16])
 
     def __getitem__(self, name: str) -> Value:
         return self._values[name]
@@ -62,6 +62,11 @@ class Arch(Mapping[str, Value]):
 
     def __reduce__(self) -> tuple[type[Arch], tuple[dict[str, Value]]]:
         return Arch, (self.to_json(),)  # copies of modules that hold an Arch, and worker processes
+
+    @property
+    def key(self) -> str:
+        """The first 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
+        return self._key
 
     def to_json(self) -> dict[str, Value]:
         """The values as a plain dict; `Arch` of the same after JSON and back is equal."""

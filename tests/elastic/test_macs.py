@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
 
@@ -12,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasplat.elastic import ElasticConv2d, ElasticLinear, ElasticSpace, Size, extract, macs
+from nasplat.elastic import ElasticConv2d, ElasticDepth, ElasticLinear, ElasticSpace, Size, extract, macs
 from nasplat.elastic.macs import mac_terms
 from nasplat.elastic.meter import Meter
 from nasplat.errors import NasplatError
@@ -138,6 +139,107 @@ def test_a_meter_that_remembers_says_the_same_as_a_new_one() -> None:
     first = [dict(meter(arch)) for arch in archs]
     assert first == [dict(meter(arch)) for arch in archs] == [dict(Meter(HIDDEN)(arch)) for arch in archs]
     assert meter.read_for("second") == {"width", "pool", "gate"}  # it reads the first, its caller the others
+
+
+class Skips(nn.Module):
+    """An encoder gives a list, which its caller lengthens and a decoder empties: as in a U-Net."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        width = Size(8, "width")
+        self.encoder, self.middle, self.decoder = (
+            Encoder(width),
+            ElasticConv2d(width, width, 3),
+            Decoder(width),
+        )
+
+    def forward(self, x: Tensor, arch: Arch) -> Tensor:
+        skips = self.encoder(x, arch)
+        skips.append(self.middle(skips[-1], arch))
+        return self.decoder(skips, arch)
+
+
+class Encoder(nn.Module):
+    def __init__(self, width: Size) -> None:
+        super().__init__()
+        self.first, self.second = ElasticConv2d(2, width, 3), ElasticConv2d(width, width, 3, stride=2)
+
+    def forward(self, x: Tensor, arch: Arch) -> list[Tensor]:
+        y = self.first(x, arch)
+        return [y, self.second(y, arch)]
+
+
+class Decoder(nn.Module):
+    def __init__(self, width: Size) -> None:
+        super().__init__()
+        self.layers = ElasticDepth([ElasticConv2d(width, width, 3) for _ in range(3)], Size(3, "depth"))
+        self.last = ElasticConv2d(width, 1, 1)
+
+    def forward(self, skips: list[Tensor], arch: Arch) -> Tensor:
+        y = self.layers(skips.pop() + skips.pop(), arch)
+        return self.last(F.interpolate(y, scale_factor=2.0) + skips.pop(), arch)
+
+
+def test_lists_that_modules_change_are_metered_as_if_nothing_were_remembered() -> None:
+    choices = [ordinal("width", (4, 8)), ordinal("depth", (1, 2, 3))]
+    space = ElasticSpace("skips", choices, network=Skips, input_shape=(2, 8, 8))
+    totals = Additive(space, mac_terms(space))
+    assert [totals.total(arch) for arch in space.enumerate()] == [
+        counted(space, a) for a in space.enumerate()
+    ]
+
+
+READS: dict[str, Callable[[Arch, ElasticSpace], bool]] = {
+    "length": lambda arch, space: len(arch) == 3,
+    "key": lambda arch, space: arch.key in {a.key for a in space.enumerate() if a["depth"] == 2},
+    "equality": lambda arch, space: any(arch == a for a in space.enumerate() if a["depth"] == 2),
+    "presence": lambda arch, space: "extra" in arch,
+    "text": lambda arch, space: "depth=2" in repr(arch),
+    "JSON": lambda arch, space: arch.to_json()["depth"] == 2,
+}
+
+
+@pytest.mark.parametrize("how", READS)
+def test_whatever_way_an_architecture_is_read_is_told(how: str) -> None:
+    class Reads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = (
+                ElasticConv2d(3, Size(8, "width"), 3),
+                ElasticConv2d(Size(8, "width"), 8, 3),
+            )
+
+        def forward(self, x: Tensor, arch: Arch) -> Tensor:
+            x = self.first(x, arch)
+            return self.second(x, arch) if READS[how](arch, space) else x
+
+    choices = [
+        ordinal("width", (4, 8)),
+        ordinal("depth", (1, 2)),
+        ordinal("extra", (1, 2), when={"depth": (2,)}),
+    ]
+    space = ElasticSpace("reads", choices, network=Reads, input_shape=(3, 6, 6))
+    totals = Additive(space, mac_terms(space))
+    assert [totals.total(arch) for arch in space.enumerate()] == [
+        counted(space, a) for a in space.enumerate()
+    ]
+
+
+def test_a_network_that_counts_its_calls_is_refused() -> None:
+    class Moody(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.calls = ElasticLinear(3, Size(4, "width")), 0
+
+        def forward(self, x: Tensor, arch: Arch) -> Tensor:
+            self.calls += 1
+            return self.layer(x, arch) if self.calls < 2 else x
+
+    space = ElasticSpace("moody", [ordinal("width", (2, 4))], network=Moody, input_shape=(3,))
+    with pytest.raises(
+        NasplatError, match=r"of moody takes \d+ multiply-adds, \d+ by its layers: let every module"
+    ):
+        mac_terms(space)
 
 
 class Many(nn.Module):
