@@ -124,9 +124,8 @@ def make_space(study: StudyFolder, arguments: Mapping[str, Any]) -> Space:
     space = factory(**check_arguments(factory, arguments, f"[space] {name}"))
     if not isinstance(space, Space):
         raise InvalidStudy(f"[space] {name} made a {type(space).__name__}, not a Space")
-    if (
-        ":" in name
-    ):  # a user's own: with another builder or other arguments the same choices are other networks
+    space.check()
+    if ":" in name:  # a user's own: other builders and arguments make other networks of the same choices
         space.constants |= {"source": source_hash(factory), "arguments": dict(arguments)}
     return space
 
