@@ -9,9 +9,10 @@ and parameters, so that what comes out needs nothing but torch.
 from __future__ import annotations
 
 import copy
+import inspect
 import operator
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,14 @@ from torch import Tensor, fx, nn
 
 from nasplat.elastic.layers import Elastic
 from nasplat.errors import NasplatError
-from nasplat.space import Arch
+from nasplat.space import Arch, Value
 
 
 class UntraceableNetwork(NasplatError):
     """A network that cannot be traced at a fixed architecture."""
 
 
-def extract(net: nn.Module, arch: Arch) -> fx.GraphModule:
+def extract(net: nn.Module, arch: Mapping[str, Value]) -> fx.GraphModule:
     """The subnet of `net` in `arch` as a module of plain torch.nn layers, called as module(x).
 
     net: called as net(x, arch), with one input tensor. In eval mode the result equals net(x, arch). Names,
@@ -38,12 +39,17 @@ def extract(net: nn.Module, arch: Arch) -> fx.GraphModule:
     return inline(outline(net, arch))
 
 
-def outline(net: nn.Module, arch: Arch) -> fx.GraphModule:
+def outline(net: nn.Module, arch: Mapping[str, Value]) -> fx.GraphModule:
     """The subnet, in which plain layers that torch.nn does not have are still modules: those can reset themselves."""
     tracer = _Tracer()
-    graph = _traced(tracer, _Subnet(net, arch))
+    graph = _traced(tracer, _Subnet(net, Arch(arch)))
     module = fx.GraphModule(tracer.parts(graph), graph, type(net).__name__)
     return module.train(net.training)
+
+
+def bare_tensors(module: fx.GraphModule) -> list[str]:
+    """The names of parameters, buffers and constants that an outline reads itself, without a layer."""
+    return [str(node.target) for node in module.graph.find_nodes(op="get_attr")]
 
 
 def inline(module: fx.GraphModule) -> fx.GraphModule:
@@ -94,9 +100,11 @@ class _Tracer(fx.Tracer):
             arch = next((value for value in (*args, *kwargs.values()) if isinstance(value, Arch)), None)
             if arch is None:
                 raise TypeError(f"{path.removeprefix('net.')} is called without an Arch")
-            args = tuple(value for value in args if value is not arch)
-            kwargs = {name: value for name, value in kwargs.items() if value is not arch}
-            return self.create_proxy("call_module", self._name(path, m, arch), args, kwargs)
+            given = (
+                inspect.signature(m.forward).bind(*args, **kwargs).args
+            )  # torch.nn has other names for inputs
+            inputs = tuple(value for value in given if value is not arch)
+            return self.create_proxy("call_module", self._name(path, m, arch), inputs, {})
         if self.is_leaf_module(m, path):
             return self.create_proxy("call_module", self._name(path, m, None), args, kwargs)
         return forward(*args, **kwargs)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasplat.elastic.sizes import Dimension, Quotient, assignments, dimension
+from nasplat.elastic.sizes import Dimension, Quotient, assignments, check_size, dimension
 from nasplat.elastic.soft import AnyArch, SoftArch, mask_channels
 from nasplat.elastic.sources import Slot, SourceFactory, WeightSource, sliced
 from nasplat.errors import InvalidArchitecture, NasplatError
@@ -120,7 +120,15 @@ class ElasticConv2d(nn.Module):
         return fill(layer, weight=weight, bias=bias)
 
     def check(self, choices: Sequence[Choice]) -> None:
-        """NasplatError when a width of the space is no multiple of the number of groups."""
+        """NasplatError for widths that are no multiple of the number of groups, and for kernels without one centre."""
+        kernels = {self.kernel(values) for values in assignments(self.kernel.choices, choices)}
+        if len({kernel % 2 for kernel in kernels}) > 1:
+            raise NasplatError(f"a convolution gets kernels {sorted(kernels)}: choose all odd, or all even")
+        if isinstance(self.rows, Quotient) and not set(self.groups.choices) <= set(self.inputs.choices):
+            names = ", ".join(self.groups.choices)
+            raise NasplatError(
+                f"the groups of a convolution follow {names}: give a fixed number, or the width itself"
+            )
         for width in (self.inputs, self.outputs) if self.groups.maximum > 1 else ():
             names = dict.fromkeys(width.choices + self.groups.choices)
             for values in assignments(tuple(names), choices):
@@ -179,6 +187,14 @@ class ElasticDepth(nn.ModuleList):
         for block in list(self)[: self.depth(arch)]:
             x = block(x, arch)
         return x
+
+    def check(self, choices: Sequence[Choice]) -> None:
+        """NasplatError when the depth can be above the number of blocks, or its choice is unknown."""
+        check_size(self.depth, choices, least=0)
+        if self.depth.maximum > len(self):
+            raise NasplatError(
+                f"a depth of up to {self.depth.maximum} over {len(self)} blocks: give as many blocks"
+            )
 
     def _soft(self, x: Tensor, arch: SoftArch) -> Tensor:
         always = arch.possible(self.depth)[0]

@@ -39,8 +39,8 @@ def mac_terms(space: ElasticSpace) -> list[Term]:
     its callers read, such as a depth, and those that changed its cost though all these stayed the same, such as a
     resolution. The latter show on a tour through the space, and wherever a random architecture does not cost the
     sum of its terms; that is repeated until none of PROBES in a row differs. At last some networks are counted alone.
-    NasplatError where one costs something else, where the space has no input_shape, or where a layer depends on too many
-    choices for a table.
+    NasplatError where one costs something else, where the space has no input_shape, or where a layer depends on too
+    many choices for a table.
     """
     rng, meter = np.random.default_rng(0), Meter(space)
     influences = _tour(space, meter)

@@ -60,6 +60,14 @@ class Norms:
         return Activated(self.norm(channels), activation, dimension(channels))
 
 
+def norms_without_key(family: str, name: str, group: int = 8) -> Norms:
+    """The norms of a family whose architectures have no key; NasplatError for "keyed" names the others."""
+    if name == "keyed":
+        known = ", ".join(other for other in NORMS if other != name)
+        raise NasplatError(f"{family} norm = 'keyed': its norms have no key; choose one of {known}")
+    return Norms(name, group=group)
+
+
 class Activated(nn.Module):
     """A norm of so many channels, then an activation. Shapes: x (n, c, h, w) -> (n, c, h, w)."""
 

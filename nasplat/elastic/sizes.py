@@ -131,6 +131,17 @@ def assignments(names: Sequence[str], choices: Sequence[Choice]) -> Iterator[dic
         yield dict(zip(names, values, strict=True))
 
 
+def check_size(dimension: Dimension, choices: Sequence[Choice], least: int = 1) -> None:
+    """NasplatError when values of the space's choices give a size that is not from `least` to the maximum."""
+    for values in assignments(dimension.choices, choices):
+        size = dimension(values)
+        if not least <= size <= dimension.maximum:
+            given = ", ".join(f"{name} = {value!r}" for name, value in values.items())
+            raise NasplatError(
+                f"a size is {size}{given and f' where {given}'}: expected {least} to {dimension.maximum}"
+            )
+
+
 def dimension(size: int | Dimension) -> Dimension:
     """A plain number as a fixed size; a dimension as it is."""
     return Size(size) if isinstance(size, int) else size

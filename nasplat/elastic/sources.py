@@ -15,8 +15,9 @@ from typing import Protocol, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from nasplat.elastic.sizes import Dimension
+from nasplat.elastic.sizes import Dimension, check_size
 from nasplat.elastic.soft import AnyArch, SoftArch
+from nasplat.space import Choice
 
 Coefficient: TypeAlias = float | Tensor  # a scalar, or a tensor () or (rows,) with one number per output row
 
@@ -125,6 +126,11 @@ class WeightSource(nn.Module):
         """The weight and the bias (None where the slot has none) of an architecture, differentiable."""
         tensors = self.tensors(arch)
         return tensors["weight"], tensors.get("bias")
+
+    def check(self, choices: Sequence[Choice]) -> None:
+        """NasplatError when some values of the space's choices give a size that no atom has."""
+        for dimension in {d for tensor in self.bank.slot.tensors.values() for d in tensor}:
+            check_size(dimension, choices)
 
     def tensors(self, arch: AnyArch) -> dict[str, Tensor]:
         """Every tensor of the slot in an architecture, by name."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from nasplat.elastic.extraction import inline, outline
+from nasplat.elastic.extraction import bare_tensors, inline, outline
 from nasplat.elastic.layers import Restricted
 from nasplat.errors import NasplatError
-from nasplat.space import Arch, Choice, Space
+from nasplat.space import Choice, Space, Value
 
 
 class ElasticSpace(Space):
@@ -51,15 +52,25 @@ class ElasticSpace(Space):
         with _seeded(seed):
             return self._checked(self.network())
 
-    def build(self, arch: Arch, seed: int = 0) -> nn.Module:
+    def build(self, arch: Mapping[str, Value], seed: int = 0) -> nn.Module:
         """The network of one architecture with fresh weights, as plain torch.nn layers, called as module(x).
 
-        The supernet is only ever made without storage; what is allocated is the subnet.
+        The supernet is only made without storage, and what is allocated is the subnet; but for a network that reads
+        parameters or buffers of its own, outside any layer: those are the ones of `supernet(seed)`.
         """
         self.validate(arch)
-        module = outline(self._blueprint, arch).to_empty(device="cpu")
-        reset_parameters(module, seed)
+        sketch = outline(self._blueprint, self.arch(arch))
+        own = {name: attrgetter(name)(sketch) for name in bare_tensors(sketch)}
+        if any(tensor.is_meta for tensor in own.values()):
+            net = self.supernet(seed)
+            own |= {name: attrgetter(name)(net) for name, tensor in own.items() if tensor.is_meta}
+        module = sketch.to_empty(device="cpu")
+        reset_parameters(module, seed, given=own)
         return inline(module)
+
+    def check(self) -> None:
+        """Raise NasplatError in one line when the network cannot be made, or takes no size that a choice gives."""
+        _ = self._blueprint
 
     @cached_property
     def _blueprint(self) -> nn.Module:
@@ -73,21 +84,33 @@ class ElasticSpace(Space):
         return net
 
 
-def reset_parameters(module: nn.Module, seed: int) -> None:
+@torch.no_grad()
+def reset_parameters(module: nn.Module, seed: int, *, given: Mapping[str, Tensor] | None = None) -> None:
     """Draw all weights of a module on the CPU anew, each layer by its own torch.nn rule; no other draw is moved.
 
-    NasplatError for a layer with weights or buffers and no `reset_parameters`.
+    given: values of some parameters and buffers, by name, that are not drawn. NasplatError for a layer with other
+    weights or buffers and no `reset_parameters`.
     """
+    given = given or {}
     with _seeded(seed):
         for name, layer in module.named_modules():
             reset = getattr(layer, "reset_parameters", None) or getattr(layer, "_reset_parameters", None)
             if reset is not None:
                 reset()
-            elif [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]:
+            elif not _weights(layer, name) <= given.keys():
                 kind = type(layer).__name__
                 raise NasplatError(
                     f"{name or 'the network'} ({kind}) holds weights: give it reset_parameters()"
                 )
+
+    for name, value in given.items():
+        attrgetter(name)(module).copy_(value)
+
+
+def _weights(layer: nn.Module, name: str) -> set[str]:
+    """The names in the whole of the parameters and buffers that a layer itself holds."""
+    own = [*layer.named_parameters(name, recurse=False), *layer.named_buffers(name, recurse=False)]
+    return {full for full, _ in own}
 
 
 @contextmanager

@@ -114,7 +114,10 @@ class Space:
         space.choices = tuple(c.only(values[c.name]) if c.name in values else c for c in self.choices)
         return space
 
-    def build(self, arch: Arch, seed: int = 0) -> nn.Module:
+    def check(self) -> None:
+        """Raise NasplatError for what can be told to be wrong before anything is built."""
+
+    def build(self, arch: Mapping[str, Value], seed: int = 0) -> nn.Module:
         """An ordinary module with fresh weights drawn from the seed, after `validate`; no other draw is moved."""
         import torch  # here: what only reads a study starts without it
 

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from nasplat.elastic import ElasticSpace, extract, reset_parameters
+from nasplat.elastic import (
+    ElasticConv2d,
+    ElasticDepth,
+    ElasticLinear,
+    ElasticSpace,
+    Scaled,
+    Size,
+    extract,
+    reset_parameters,
+)
 from nasplat.errors import InvalidArchitecture, NasplatError
-from nasplat.space import Arch
+from nasplat.space import Arch, ordinal
 
 SMALL = Arch({"depth": 1, "width": 4, "expand": 0.5, "kernel1": 3})
 
@@ -88,3 +99,77 @@ def test_weights_that_nothing_can_reset_are_an_error() -> None:
     module = nn.Sequential(nn.Linear(2, 2), nn.ParameterList([torch.zeros(2)]))
     with pytest.raises(NasplatError, match=r"1 \(ParameterList\) holds weights: give it reset_parameters"):
         reset_parameters(module, 0)
+
+
+class Own(nn.Module):
+    """A linear layer between a buffer, a constant and a parameter that belong to no layer of torch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = ElasticLinear(3, Size(4, "width"))
+        self.register_buffer("mean", torch.tensor([1.0, 2.0, 3.0]))
+        self.scale = nn.Module()
+        self.scale.gain = nn.Parameter(torch.rand(4))
+
+    def forward(self, x: Tensor, arch: Arch) -> Tensor:
+        y = self.linear(arch=arch, x=x - self.mean + torch.tensor(0.5))
+        return y * self.scale.gain[: y.shape[1]]
+
+
+OWN = ElasticSpace("own", [ordinal("width", (2, 4))], network=Own, input_shape=(3,))
+
+
+def test_a_network_may_have_parameters_buffers_and_constants_of_its_own() -> None:
+    module, net, x = OWN.build(OWN.smallest(), seed=3), OWN.supernet(seed=3), torch.randn(5, 3)
+    expected = F.linear(x - torch.tensor([0.5, 1.5, 2.5]), module.linear.weight, module.linear.bias)
+    torch.testing.assert_close(module(x), expected * net.scale.gain[:2])
+    assert shapes(module) == shapes(extract(net, OWN.smallest()))
+
+
+def test_a_plain_dict_is_an_architecture_too() -> None:
+    net, x = OWN.supernet(), torch.randn(2, 3)
+    assert torch.equal(extract(net, {"width": 2})(x), net(x, Arch({"width": 2})))
+    assert shapes(OWN.build({"width": 2})) == shapes(OWN.build(Arch({"width": 2})))
+
+
+W = Size(8, "width")
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (
+            lambda: ElasticLinear(3, Size(8, "widht")),
+            "^a size follows the choice 'widht': did you mean 'width'?",
+        ),
+        (lambda: ElasticLinear(3, Size(4, "width")), "^width is 8: give a number up to 4$"),
+        (
+            lambda: ElasticDepth([], Size(0, "widht")),
+            "^a size follows the choice 'widht': did you mean 'width'?",
+        ),
+        (
+            lambda: ElasticDepth([ElasticLinear(8, 8)], Size(2)),
+            "^a depth of up to 2 over 1 blocks: give as many",
+        ),
+        (lambda: ElasticLinear(3, Size(8, "none")), r"^a size is 0 where none = 0: expected 1 to 8$"),
+        (
+            lambda: ElasticConv2d(8, 8, 3, groups=Size(4, "groups")),
+            "groups of a convolution follow groups: give",
+        ),
+        (lambda: ElasticConv2d(W, W, 3, groups=Scaled(W, 0.5)), None),
+        (
+            lambda: ElasticConv2d(8, 8, Size(5, "kernel")),
+            r"gets kernels \[3, 4, 5\]: choose all odd, or all even",
+        ),
+    ],
+)
+def test_sizes_that_do_not_fit_the_choices_are_told_before_anything_is_built(
+    layer: Callable[[], nn.Module], message: str | None
+) -> None:
+    values = {"width": (4, 8), "groups": (2, 4), "kernel": (3, 4, 5), "none": (0, 8)}
+    space = ElasticSpace("net", [ordinal(name, v) for name, v in values.items()], network=layer)
+    if message is None:
+        space.check()
+    else:
+        with pytest.raises(NasplatError, match=message):
+            space.check()
