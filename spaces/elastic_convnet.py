@@ -28,11 +28,11 @@ from nasplat.elastic import (
     ElasticDepth,
     ElasticLinear,
     ElasticSpace,
-    Norms,
     Scaled,
     Size,
 )
 from nasplat.elastic.blocks import BasicBlock, ConvNorm, InvertedResidual, Shape, Style
+from nasplat.elastic.norms import norms_without_key
 from nasplat.elastic.options import Options, StageOptions, Values, choices_of, odd, per_stage, rising
 from nasplat.errors import NasplatError, expected_one_of
 from nasplat.space import Arch, SpaceFactory
@@ -46,6 +46,8 @@ BLOCKS: dict[Kind, Callable[[Shape, Style], nn.Module]] = {
 }
 EXPAND: dict[Kind, tuple[float, ...]] = {"residual": (1.0,), "inverted": (3.0, 6.0)}
 """The usual expansions of each kind of block."""
+GROUPED = ("group", "evonorm_s0")
+"""Norms that work in groups of channels."""
 FIRST = {"block": "residual", "squeeze_excite": False, "norm": "batch", "norm_group": 8}
 """What networks were before these arguments came: they are facts of a space only where they differ."""
 
@@ -132,7 +134,7 @@ def elastic_convnet(
     block: Kind = "residual",
     squeeze_excite: bool = False,
     norm: str = "batch",
-    norm_group: int = 8,
+    norm_group: int | None = None,
 ) -> ElasticSpace:
     """The space of convolutional networks for images (channels, height, width).
 
@@ -145,7 +147,8 @@ def elastic_convnet(
     stem_stride: 2 or more for large images.
     block: "residual", two ordinary convolutions; or "inverted", expand, filter each channel, project.
     squeeze_excite: whether inverted blocks weigh their channels by squeeze-and-excitation.
-    norm: a name in nasplat.elastic.norms.NORMS; norm_group: the channels in a group of norms with groups.
+    norm: a name in nasplat.elastic.norms.NORMS but "keyed"; norm_group: the channels in a group of norms with groups,
+    by default the largest number up to 8 that divides all widths.
 
     Each stage but the first halves the image, unless it would fall under 2x2. The choices are named width1, depth1,
     kernel1_2 (stage 1, block 2) and expand1_2; what has one option is no choice.
@@ -169,7 +172,9 @@ def elastic_convnet(
         for n, (w, d, stride) in enumerate(zip(widths, depths, strides, strict=True), 1)
     ]
     stem = min(widths[0]) if stem is None else rising("elastic_convnet stem", [stem])[0]
-    style = Style(Norms(norm, group=norm_group))
+    if norm_group is None:
+        norm_group = _common_group(block, stem, parts) if norm in GROUPED else 8
+    style = Style(norms_without_key("elastic_convnet", norm, norm_group))
     plan = Plan(input_shape[0], stem, stem_stride, tuple(parts), block, squeeze_excite, style, classes)
     later = {"block": block, "squeeze_excite": squeeze_excite, "norm": norm, "norm_group": norm_group}
     return ElasticSpace(
@@ -181,6 +186,18 @@ def elastic_convnet(
         | {"stages": [stage.describe() for stage in parts]}
         | {name: value for name, value in later.items() if value != FIRST[name]},
     )
+
+
+def _common_group(block: Kind, stem: int, stages: Sequence[Stage]) -> int:
+    """The largest number up to 8 that divides the widths between blocks and inside them."""
+    options = [(stem,), *(stage.width.values for stage in stages)]
+    widths, expanded = {int(w) for values in options for w in values}, set[int]()
+    for stage, inputs in zip(stages, options, strict=False):
+        sizes = {int(w) for w in stage.width.values} | (
+            {int(w) for w in inputs} if block == "inverted" else set()
+        )
+        expanded |= {Scaled(Size(w), float(e))({}) for w in sizes for e in stage.blocks.blocks["expand"]}
+    return max(g for g in range(1, 9) if math.gcd(*widths, *expanded) % g == 0)
 
 
 def _strides(side: int, stem_stride: int, stages: int) -> list[int]:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from nasplat.elastic import Dimension, ElasticConv2d, ElasticDepth, ElasticLinear, ElasticSpace, Scaled, Size
 from nasplat.elastic.blocks import ConvNorm, InvertedResidual, Shape, Style, pointwise
 from nasplat.elastic.crops import transformed
-from nasplat.elastic.norms import Norms
+from nasplat.elastic.norms import norms_without_key
 from nasplat.elastic.options import (
     Options,
     StageOptions,
@@ -157,7 +157,7 @@ def ofa_mobilenet(
     strides: of the stem and the five stages; by default the published 2, 2, 2, 2, 1, 2, of which the first become 1
     for images with less than 96 pixels a side.
     kernel_transform: smaller kernels are learned transforms of the centre of larger ones; without, just the centre.
-    norm: a name in nasplat.elastic.norms.NORMS. dropout: before the head, in training.
+    norm: a name in nasplat.elastic.norms.NORMS but "keyed". dropout: before the head, in training.
 
     The choices are named resolution, depth1, kernel1_2 (stage 1, block 2) and expand1_2; what has one option is no
     choice.
@@ -172,7 +172,8 @@ def ofa_mobilenet(
     depths = per_stage("ofa_mobilenet depth", depth, len(STAGES))
     options = [StageOptions(number, d, each) for number, d in enumerate(depths, 1)]
     image, width = Options("resolution", sides), rising("ofa_mobilenet width", [float(width)])[0]
-    style = Style(Norms(norm), kernels=transformed(kernels) if kernel_transform else sliced)
+    norms = norms_without_key("ofa_mobilenet", norm)
+    style = Style(norms, kernels=transformed(kernels) if kernel_transform else sliced)
     plan = Plan(
         image=input_shape,
         resolution=image.size,

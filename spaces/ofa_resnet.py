@@ -22,8 +22,9 @@ from typing import TypeAlias
 
 from torch import Tensor, nn
 
-from nasplat.elastic import Dimension, ElasticConv2d, ElasticDepth, ElasticLinear, ElasticSpace, Norms, Scaled
+from nasplat.elastic import Dimension, ElasticConv2d, ElasticDepth, ElasticLinear, ElasticSpace, Scaled
 from nasplat.elastic.blocks import Bottleneck, ConvNorm, Shape, Style
+from nasplat.elastic.norms import norms_without_key
 from nasplat.elastic.options import Options, StageOptions, choices_of, fit_strides, per_stage, rising
 from nasplat.elastic.resize import ElasticResize
 from nasplat.errors import NasplatError
@@ -155,7 +156,7 @@ def ofa_resnet(
     channels: of the stem at width 1; the stages have 4, 8, 16 and 32 times as many.
     strides: of the first convolution, the pooling and the four stages; by default the published 2, 2, 1, 2, 2, 2, of
     which the first become 1 for images with less than 96 pixels a side.
-    norm: a name in nasplat.elastic.norms.NORMS.
+    norm: a name in nasplat.elastic.norms.NORMS but "keyed".
 
     The choices are named resolution, depth0, width0_1 and width0_2 (the stem), width1, depth1 and expand1_2 (stage 1,
     block 2); what has one option is no choice.
@@ -174,7 +175,7 @@ def ofa_resnet(
         resolution=image.size,
         stem=Stem(sizes[0], sizes[1], middle.size, steps[:2]),
         stages=tuple(_stages(stages, sizes[1:], steps[2:])),
-        style=Style(Norms(norm)),
+        style=Style(norms_without_key("ofa_resnet", norm)),
         classes=rising("ofa_resnet classes", [classes])[0],
     )
     first = [image, middle, widths["0_1"], widths["0_2"]]

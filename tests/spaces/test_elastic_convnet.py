@@ -168,3 +168,20 @@ def test_arguments_that_make_no_space_are_told_in_one_line(arguments: dict[str, 
         elastic_convnet(input_shape=(1, 8, 8), classes=10, **arguments)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("norm", ["group", "evonorm_s0"])
+@pytest.mark.parametrize(("block", "expand"), [("residual", [0.75, 1]), ("inverted", [3, 6])])
+def test_groups_of_channels_divide_the_widths_by_default(norm: str, block: str, expand: list[float]) -> None:
+    arguments = {"input_shape": (1, 8, 8), "classes": 3, "norm": norm, "block": block, "expand": expand}
+    load("spaces", "elastic_convnet")(**arguments).check()
+    with pytest.raises(NasplatError, match=r"in groups of 8 gets \d+ channels: choose"):
+        load("spaces", "elastic_convnet")(**arguments, norm_group=8).check()
+
+
+@pytest.mark.parametrize("family", ["elastic_convnet", "ofa_mobilenet", "ofa_resnet"])
+def test_a_family_without_a_key_names_the_norms_that_it_takes(family: str) -> None:
+    with pytest.raises(
+        NasplatError, match=f"^{family} norm = 'keyed': its norms have no key; choose one of batch, "
+    ):
+        load("spaces", family)(input_shape=(1, 8, 8), classes=3, norm="keyed")
