@@ -176,8 +176,9 @@ def equal_extraction(case: SpaceCase) -> None:
     """An extracted subnet computes what the supernet does (to 1e-5, eval mode), in plain torch.nn layers."""
     if not hasattr(case.space, "supernet"):
         return
-    net, inputs = _supernet(case.space), _inputs(case.space)
+    net, inputs = case.space.supernet(), _inputs(case.space)
     for arch in case.archs[: 3 * BUILDS]:
+        _settle(net, arch, inputs)
         module = extract(net, arch)
         with torch.no_grad():
             outputs, expected = module(inputs), net(inputs, arch)
@@ -193,7 +194,7 @@ def equal_shapes(case: SpaceCase) -> None:
     """`build` gives weights of the same names and shapes as extraction from the supernet."""
     if not hasattr(case.space, "supernet"):
         return
-    net = _supernet(case.space)
+    net = case.space.supernet()
     for arch in case.archs[:BUILDS]:
         built, extracted = _shapes(case.space.build(arch)), _shapes(extract(net, arch))
         expect(built == extracted, f"build() and extract() differ in {arch}: {dict(built ^ extracted)}")
@@ -209,16 +210,14 @@ def _inputs(space: Space) -> Tensor:
     return random_inputs(2, space.input_shape, getattr(space, "vocabulary", None))
 
 
-def _supernet(space: Any) -> nn.Module:
-    """The supernet in eval mode, with running statistics that are not those of a fresh network."""
-    net: nn.Module = space.supernet()
-    generator = torch.Generator().manual_seed(1)
+def _settle(net: nn.Module, arch: Arch, inputs: Tensor) -> None:
+    """Evaluation mode, with running statistics that fit the architecture: deep networks still hear their inputs."""
     for layer in net.modules():
-        for name, offset in (("running_mean", 0.0), ("running_var", 1.0)):
-            statistic = getattr(layer, name, None)
-            if isinstance(statistic, Tensor):
-                statistic.copy_(offset + 0.5 * torch.rand(statistic.shape, generator=generator))
-    return net.eval()
+        if hasattr(layer, "momentum"):
+            vars(layer)["momentum"] = 1.0
+    with torch.no_grad():
+        net.train()(inputs, arch)
+    net.eval()
 
 
 SPACE_PROMISES: dict[str, Callable[[SpaceCase], None]] = {

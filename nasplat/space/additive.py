@@ -7,6 +7,7 @@ from bisect import bisect
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import accumulate, pairwise
+from numbers import Integral
 
 import numpy as np
 
@@ -42,6 +43,11 @@ class Additive:
 
     def __init__(self, space: Space, terms: Sequence[Term], *, resolution: int = 4096) -> None:
         self.space, self.terms, self.resolution = space, tuple(terms), resolution
+        for value in (value for term in terms for value in term.table.values()):
+            if not isinstance(value, Integral):
+                raise NasplatError(
+                    f"a term has the value {value!r}: give whole numbers, in a small enough unit"
+                )
         names = {choice.name for choice in space.choices}
         speaking = [term for term in terms if not names.isdisjoint(term.choices)]
         self._constant = sum(term({}) for term in terms if names.isdisjoint(term.choices))
@@ -73,6 +79,8 @@ class Additive:
 
     def edges(self, bins: int) -> list[int]:
         """The bins + 1 edges of intervals of equal width (up to 1) that hold all totals."""
+        if bins < 1:
+            raise NasplatError(f"bins = {bins}: give a number from 1 on")
         low, high = self.bounds[0], self.bounds[1] + 1
         return [low + (high - low) * i // bins for i in range(bins + 1)]
 

@@ -279,3 +279,11 @@ def test_widths_drawn_one_by_one_crowd_in_the_middle_of_the_range() -> None:
     ours = Additive(space, [first, *others])
     shares = [n / 256 for n in ours.histogram(ours.edges(6), drawn=True)]
     assert [round(s, 2) for s in shares] == [0.19, 0.32, 0.22, 0.15, 0.08, 0.03]
+
+
+def test_what_cannot_be_counted_is_refused_in_one_line() -> None:
+    space = Space("s", [ordinal("a", (1, 2))])
+    with pytest.raises(NasplatError, match=r"^a term has the value 0\.5: give whole numbers"):
+        Additive(space, [Term(("a",), {(1,): 0.5, (2,): 1})])  # type: ignore[dict-item]
+    with pytest.raises(NasplatError, match=r"^bins = 0: give a number from 1 on$"):
+        Additive(space, [Term(("a",), {(1,): 1, (2,): 3})]).edges(0)
