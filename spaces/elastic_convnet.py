@@ -33,7 +33,18 @@ from nasplat.elastic import (
 )
 from nasplat.elastic.blocks import BasicBlock, ConvNorm, InvertedResidual, Shape, Style
 from nasplat.elastic.norms import norms_without_key
-from nasplat.elastic.options import Options, StageOptions, Values, choices_of, odd, per_stage, rising
+from nasplat.elastic.options import (
+    Options,
+    StageOptions,
+    Values,
+    choices_of,
+    factors,
+    fit_strides,
+    image_shape,
+    odd,
+    per_stage,
+    whole,
+)
 from nasplat.errors import NasplatError, expected_one_of
 from nasplat.space import Arch, SpaceFactory
 
@@ -154,24 +165,25 @@ def elastic_convnet(
     kernel1_2 (stage 1, block 2) and expand1_2; what has one option is no choice.
     """
     for name, number in {"stages": stages, "classes": classes, "stem_stride": stem_stride}.items():
-        rising(f"elastic_convnet {name}", [number])
+        whole(f"elastic_convnet {name}", [number])
     if block not in BLOCKS:
         raise NasplatError(f"elastic_convnet block = {block!r}: {expected_one_of(block, BLOCKS)}")
     if squeeze_excite and block != "inverted":
         raise NasplatError("elastic_convnet squeeze_excite = true: give block = 'inverted' with it")
     widths = per_stage("elastic_convnet width", width, stages, 2)
     depths = per_stage("elastic_convnet depth", depth, stages)
-    expands = EXPAND[block] if expand is None else [float(e) for e in expand]
     each: dict[str, Values] = {
         "kernel": odd("elastic_convnet kernel", kernel),
-        "expand": rising("elastic_convnet expand", expands),
+        "expand": factors("elastic_convnet expand", EXPAND[block] if expand is None else expand),
     }
-    strides = _strides(min(input_shape[1:]), stem_stride, stages)
+    side = min(image_shape("elastic_convnet", input_shape)[1:])
+    fit_strides("elastic_convnet stem_stride", [stem_stride], [1], side)
+    strides = _strides(side, stem_stride, stages)
     parts = [
         Stage(Options(f"width{n}", w), StageOptions(n, d, each), stride)
         for n, (w, d, stride) in enumerate(zip(widths, depths, strides, strict=True), 1)
     ]
-    stem = min(widths[0]) if stem is None else rising("elastic_convnet stem", [stem])[0]
+    stem = min(widths[0]) if stem is None else whole("elastic_convnet stem", [stem])[0]
     if norm_group is None:
         norm_group = _common_group(block, stem, parts) if norm in GROUPED else 8
     style = Style(norms_without_key("elastic_convnet", norm, norm_group))

@@ -22,8 +22,9 @@ from nasplat.elastic import (
     ElasticSpace,
     TransformerBlock,
 )
-from nasplat.elastic.options import rising
+from nasplat.elastic.options import whole
 from nasplat.elastic.transformer import TransformerOptions, transformer_options
+from nasplat.errors import NasplatError
 from nasplat.space import Arch, SpaceFactory
 
 RECIPE = {"optimiser": "adamw", "learning_rate": 6e-3, "weight_decay": 0.05, "clip": 1.0}
@@ -80,8 +81,11 @@ def elastic_lm(
     """
     lists = {"depth": depth, "width": width, "heads": heads, "ffn": ffn}
     options = transformer_options("elastic_lm", lists, head_dim)
-    rising("elastic_lm classes", [classes])
-    rising("elastic_lm input_shape", input_shape)
+    whole("elastic_lm classes", [classes])
+    if len(whole("elastic_lm input_shape", input_shape)) != 1:
+        raise NasplatError(
+            f"elastic_lm input_shape = {list(input_shape)}: give windows of tokens as (context,)"
+        )
     return ElasticSpace(
         "elastic_lm",
         options.choices,

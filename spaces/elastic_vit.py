@@ -7,6 +7,7 @@ size of a head is fixed, so the width inside attention follows the number of hea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -23,11 +24,13 @@ from nasplat.elastic import (
     ElasticSpace,
     TransformerBlock,
 )
-from nasplat.elastic.options import rising
+from nasplat.elastic.options import factors, image_shape, whole
 from nasplat.elastic.transformer import TransformerOptions, transformer_options
 from nasplat.errors import NasplatError, expected_one_of
 from nasplat.space import Arch, SpaceFactory
 
+MOST_TOKENS = 1024
+"""No more patches are made where none are asked for: attention takes memory with the square of their number."""
 POOLS = ("mean", "token")
 RECIPE = {"optimiser": "adamw", "learning_rate": 4e-3, "weight_decay": 0.05, "clip": 1.0}
 """How the family is trained unless a study says otherwise: chosen on 8x8 digits, at the default sizes.
@@ -84,7 +87,7 @@ def elastic_vit(
     """The space of vision transformers for images (channels, height, width).
 
     patch: side of the square patches, which must divide both sides of the image; by default the largest one up to
-    16 pixels that leaves at least 6 patches along the shorter side.
+    16 pixels that leaves at least 6 patches along the shorter side, which must not make more than 1024.
     depth: numbers of blocks. width: of the sequence, one for the whole network. heads, ratio: of every block its
     number of heads, and its hidden units over the width. head_dim: the size of a head; by default the largest width
     over the largest number of heads. pool: the head reads the mean of all tokens, or a class token.
@@ -93,11 +96,12 @@ def elastic_vit(
     The supernet of AutoFormer-T: depth = [12, 13, 14], width = [192, 216, 240], heads = [3, 4], ratio = [3.5, 4],
     head_dim = 64, pool = "token".
     """
-    lists = {"depth": depth, "width": width, "heads": heads, "ratio": [float(r) for r in ratio]}
+    lists = {"depth": depth, "width": width, "heads": heads, "ratio": factors("elastic_vit ratio", ratio)}
     options = transformer_options("elastic_vit", lists, head_dim)
-    rising("elastic_vit classes", [classes])
+    whole("elastic_vit classes", [classes])
     if pool not in POOLS:
         raise NasplatError(f"elastic_vit pool = {pool!r}: {expected_one_of(pool, POOLS)}")
+    image_shape("elastic_vit", input_shape)
     patch = _patch(input_shape[1:]) if patch is None else patch
     _check_patch(patch, input_shape)
     return ElasticSpace(
@@ -112,11 +116,19 @@ def elastic_vit(
 
 def _patch(sides: tuple[int, int]) -> int:
     fitting = [p for p in range(1, 17) if not any(side % p for side in sides) and min(sides) >= 6 * p]
-    return max(fitting, default=1)
+    patch = max(fitting, default=1)
+    tokens = math.prod(sides) // patch**2
+    if tokens > MOST_TOKENS:
+        height, width = sides
+        raise NasplatError(
+            f"elastic_vit makes {tokens} patches of {patch}x{patch} pixels out of images of {height}x{width}: give "
+            "a patch that divides both sides, or images of other sides"
+        )
+    return patch
 
 
 def _check_patch(patch: int, input_shape: tuple[int, int, int]) -> None:
-    if patch < 1 or any(side % patch for side in input_shape[1:]):
+    if type(patch) is not int or patch < 1 or any(side % patch for side in input_shape[1:]):
         height, width = input_shape[1:]
         raise NasplatError(
             f"elastic_vit patch = {patch}: give a number that divides both sides of images of {height}x{width} pixels"

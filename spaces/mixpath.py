@@ -29,10 +29,11 @@ from nasplat.elastic.options import (
     Values,
     choices_of,
     fit_strides,
+    image_shape,
     odd,
     per_stage,
-    rising,
     share,
+    whole,
 )
 from nasplat.elastic.paths import ElasticPaths, count_key, subsets
 from nasplat.space import Arch, SpaceFactory
@@ -162,22 +163,23 @@ def mixpath(
     The choices are named depth1, expand1_2 (stage 1, block 2) and paths1_2, whose values are such as "3", "3+7" and
     "3+5+7+9", in the order of growing networks; what has one option is no choice.
     """
-    kernels, factors = odd("mixpath kernel", kernel), rising("mixpath expand", expand)
-    widths = [rising("mixpath width", [w])[0] for w in (stem, *width)]
+    image_shape("mixpath", input_shape)
+    kernels, expands = odd("mixpath kernel", kernel), whole("mixpath expand", expand)
+    widths = [whole("mixpath width", [w])[0] for w in (stem, *width)]
     depths = per_stage("mixpath depth", depth, len(width))
     published = (STRIDES + (1,) * len(width))[: len(widths)]
     steps = fit_strides("mixpath strides", strides, published, min(input_shape[1:]))
-    each: dict[str, Values] = {"expand": factors, "paths": subsets(kernels)}
+    each: dict[str, Values] = {"expand": expands, "paths": subsets(kernels)}
     options = [StageOptions(number, d, each) for number, d in enumerate(depths, 1)]
     plan = Plan(
         channels=input_shape[0],
         stem=stem,
         stem_stride=steps[0],
         stages=tuple(_stages(options, widths, steps[1:], kernels)),
-        head=rising("mixpath head", [head])[0],
+        head=whole("mixpath head", [head])[0],
         style=Style(Norms("batch" if norm == "keyed" else norm), nn.ReLU6),
         shadow=norm == "keyed",
-        classes=rising("mixpath classes", [classes])[0],
+        classes=whole("mixpath classes", [classes])[0],
         dropout=share("mixpath dropout", dropout),
     )
     return ElasticSpace(

@@ -32,11 +32,14 @@ from nasplat.elastic.options import (
     StageOptions,
     Values,
     choices_of,
+    factors,
     fit_strides,
+    image_shape,
     odd,
     per_stage,
     rising,
     share,
+    whole,
 )
 from nasplat.elastic.resize import ElasticResize
 from nasplat.elastic.sources import sliced
@@ -162,12 +165,13 @@ def ofa_mobilenet(
     The choices are named resolution, depth1, kernel1_2 (stage 1, block 2) and expand1_2; what has one option is no
     choice.
     """
-    sides = rising("ofa_mobilenet resolution", resolution or [min(input_shape[1:])])
+    image_shape("ofa_mobilenet", input_shape)
+    sides = whole("ofa_mobilenet resolution", resolution or [min(input_shape[1:])])
     steps = fit_strides("ofa_mobilenet strides", strides, STRIDES, sides[0])
     kernels = odd("ofa_mobilenet kernel", kernel)
     each: dict[str, Values] = {
         "kernel": kernels,
-        "expand": rising("ofa_mobilenet expand", [float(e) for e in expand]),
+        "expand": factors("ofa_mobilenet expand", expand),
     }
     depths = per_stage("ofa_mobilenet depth", depth, len(STAGES))
     options = [StageOptions(number, d, each) for number, d in enumerate(depths, 1)]
@@ -181,7 +185,7 @@ def ofa_mobilenet(
         stages=tuple(_stages(options, steps[1:], width, style)),
         width=width,
         style=style,
-        classes=rising("ofa_mobilenet classes", [classes])[0],
+        classes=whole("ofa_mobilenet classes", [classes])[0],
         dropout=share("ofa_mobilenet dropout", dropout),
     )
     return ElasticSpace(

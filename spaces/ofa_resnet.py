@@ -25,7 +25,16 @@ from torch import Tensor, nn
 from nasplat.elastic import Dimension, ElasticConv2d, ElasticDepth, ElasticLinear, ElasticSpace, Scaled
 from nasplat.elastic.blocks import Bottleneck, ConvNorm, Shape, Style
 from nasplat.elastic.norms import norms_without_key
-from nasplat.elastic.options import Options, StageOptions, choices_of, fit_strides, per_stage, rising
+from nasplat.elastic.options import (
+    Options,
+    StageOptions,
+    choices_of,
+    factors,
+    fit_strides,
+    image_shape,
+    per_stage,
+    whole,
+)
 from nasplat.elastic.resize import ElasticResize
 from nasplat.errors import NasplatError
 from nasplat.space import Arch, SpaceFactory
@@ -161,22 +170,23 @@ def ofa_resnet(
     The choices are named resolution, depth0, width0_1 and width0_2 (the stem), width1, depth1 and expand1_2 (stage 1,
     block 2); what has one option is no choice.
     """
-    sides = rising("ofa_resnet resolution", resolution or [min(input_shape[1:])])
+    image_shape("ofa_resnet", input_shape)
+    sides = whole("ofa_resnet resolution", resolution or [min(input_shape[1:])])
     steps = fit_strides("ofa_resnet strides", strides, STRIDES, sides[0])
-    factors = rising("ofa_resnet width", [float(w) for w in width])
-    each = {"expand": rising("ofa_resnet expand", [float(e) for e in expand])}
+    multipliers = factors("ofa_resnet width", width)
+    each = {"expand": factors("ofa_resnet expand", expand)}
     depths = per_stage("ofa_resnet depth", depth, len(WIDTHS))
     stages = [StageOptions(number, d, each) for number, d in enumerate(depths, 1)]
-    widths = {name: Options(f"width{name}", factors) for name in ("0_1", "0_2", "1", "2", "3", "4")}
+    widths = {name: Options(f"width{name}", multipliers) for name in ("0_1", "0_2", "1", "2", "3", "4")}
     image, middle = Options("resolution", sides), Options("depth0", _bits(stem_depth))
-    sizes = _sizes(rising("ofa_resnet channels", [channels])[0], widths)
+    sizes = _sizes(whole("ofa_resnet channels", [channels])[0], widths)
     plan = Plan(
         image=input_shape,
         resolution=image.size,
         stem=Stem(sizes[0], sizes[1], middle.size, steps[:2]),
         stages=tuple(_stages(stages, sizes[1:], steps[2:])),
         style=Style(norms_without_key("ofa_resnet", norm)),
-        classes=rising("ofa_resnet classes", [classes])[0],
+        classes=whole("ofa_resnet classes", [classes])[0],
     )
     first = [image, middle, widths["0_1"], widths["0_2"]]
     return ElasticSpace(

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from nasplat.elastic import Dimension, ElasticConv2d, ElasticLinear, ElasticSpace, Key, Norms
 from nasplat.elastic.blocks import ConvNorm, ElasticSequential, Style, depthwise, pointwise
-from nasplat.elastic.options import Options, choices_of, fit_strides, rising
+from nasplat.elastic.options import Options, choices_of, factors, fit_strides, image_shape, whole
 from nasplat.errors import NasplatError
 from nasplat.space import Arch, SpaceFactory
 
@@ -126,20 +126,21 @@ def slimmable(
         raise NasplatError(
             f"slimmable depth = {list(depth)}: give one number for each of {len(channels)} stages"
         )
-    rising("slimmable classes", [classes])
-    base = [rising("slimmable channels", [c])[0] for c in (stem, *channels)]
-    depths = tuple(rising("slimmable depth", [d])[0] for d in depth)
+    image_shape("slimmable", input_shape)
+    whole("slimmable classes", [classes])
+    base = [whole("slimmable channels", [c])[0] for c in (stem, *channels)]
+    depths = tuple(whole("slimmable depth", [d])[0] for d in depth)
     published = (STRIDES + (2,) * len(base))[: len(base)]
     steps = fit_strides("slimmable strides", strides, published, min(input_shape[1:]))
-    factors = rising("slimmable width", [float(w) for w in width])
-    options = [Options(f"width{n}" if per_stage else "width", factors) for n in range(len(base))]
+    multipliers = factors("slimmable width", width)
+    options = [Options(f"width{n}" if per_stage else "width", multipliers) for n in range(len(base))]
     widths = [_width(o, c, norm) for o, c in zip(options, base, strict=True)]
     return ElasticSpace(
         "slimmable",
         choices_of(options if per_stage else options[:1]),
         network=partial(Slimmable, Plan(input_shape[0], tuple(widths), steps, depths, classes)),
         input_shape=input_shape,
-        constants={"classes": classes, "width": factors, "channels": base, "depth": depths}
+        constants={"classes": classes, "width": multipliers, "channels": base, "depth": depths}
         | {"strides": steps, "norm": norm},
     )
 

@@ -89,7 +89,9 @@ class Shape:
     @property
     def residual(self) -> bool:
         """Whether the block keeps the shape of its input, so that both can be added."""
-        return self.stride == 1 and self.inputs == self.outputs
+        fixed = not self.inputs.choices and not self.outputs.choices
+        same = self.inputs.maximum == self.outputs.maximum if fixed else self.inputs == self.outputs
+        return self.stride == 1 and same
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,9 +125,9 @@ class ElasticConv2d(nn.Module):
         if len({kernel % 2 for kernel in kernels}) > 1:
             raise NasplatError(f"a convolution gets kernels {sorted(kernels)}: choose all odd, or all even")
         if isinstance(self.rows, Quotient) and not set(self.groups.choices) <= set(self.inputs.choices):
-            names = ", ".join(self.groups.choices)
+            followed = ", ".join(self.groups.choices)
             raise NasplatError(
-                f"the groups of a convolution follow {names}: give a fixed number, or the width itself"
+                f"the groups of a convolution follow {followed}: give a fixed number, or the width itself"
             )
         for width in (self.inputs, self.outputs) if self.groups.maximum > 1 else ():
             names = dict.fromkeys(width.choices + self.groups.choices)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from nasplat.elastic.sizes import Dimension, Scaled, Size, dimension
 from nasplat.errors import NasplatError
@@ -100,16 +100,44 @@ def rising(name: str, options: Sequence[Number]) -> tuple[Number, ...]:
 
     name: family and argument, as the message shall name them: "ofa_resnet expand".
     """
-    if not options or min(options) <= 0:
+    if not _listed(name, options) or not min(options) > 0:
         raise NasplatError(f"{name} = {list(options)}: give at least one number, all above 0")
     return tuple(sorted(options))
 
 
+def whole(name: str, options: Sequence[float]) -> tuple[int, ...]:
+    """Whole numbers in rising order; NasplatError as for `rising`, and for one with a fraction."""
+    if any(type(option) is not int for option in _listed(name, options)):
+        raise NasplatError(f"{name} = {list(options)}: give whole numbers")
+    return rising(name, [int(option) for option in options])
+
+
+def factors(name: str, options: Sequence[float]) -> tuple[float, ...]:
+    """Factors of a size in rising order, as floats; NasplatError as for `rising`."""
+    return rising(name, [float(option) for option in _listed(name, options)])
+
+
+def image_shape(family: str, input_shape: Sequence[int]) -> tuple[int, int, int]:
+    """Channels, height and width; NasplatError unless these are three whole numbers above 0."""
+    if len(input_shape) != 3 or any(type(side) is not int or side < 1 for side in input_shape):
+        raise NasplatError(
+            f"{family} input_shape = {list(input_shape)}: give images as (channels, height, width)"
+        )
+    channels, height, width = input_shape
+    return channels, height, width
+
+
+def _listed(name: str, options: Any) -> Any:
+    if not isinstance(options, Sequence) or isinstance(options, str):
+        raise NasplatError(f"{name} = {options!r}: give a list of numbers")
+    return options
+
+
 def odd(name: str, kernels: Sequence[int]) -> tuple[int, ...]:
     """Kernels in rising order; NasplatError for an even one, which has no centre."""
-    if any(kernel % 2 == 0 for kernel in kernels):
+    if any(kernel % 2 == 0 for kernel in whole(name, kernels)):
         raise NasplatError(f"{name} = {list(kernels)}: give odd numbers")
-    return rising(name, kernels)
+    return whole(name, kernels)
 
 
 def share(name: str, value: float) -> float:
@@ -123,13 +151,13 @@ def per_stage(
     name: str, options: Sequence[int] | Sequence[Sequence[int]], stages: int, growth: int = 1
 ) -> list[tuple[int, ...]]:
     """The options of each stage: one list for each, or one list that grows by a factor from stage to stage."""
-    shared = [o for o in options if isinstance(o, int)]
+    shared = [o for o in _listed(name, options) if isinstance(o, int)]
     if len(shared) == len(options):
-        return [tuple(o * growth**s for o in rising(name, shared)) for s in range(stages)]
-    lists = [o for o in options if not isinstance(o, int)]
-    if len(lists) != stages or shared:
+        return [tuple(o * growth**s for o in whole(name, shared)) for s in range(stages)]
+    lists = [o for o in options if isinstance(o, Sequence)]
+    if len(lists) != stages or len(options) != stages:
         raise NasplatError(f"{name} = {options}: give one list, or one for each of {stages} stages")
-    return [rising(name, given) for given in lists]
+    return [whole(name, given) for given in lists]
 
 
 def fit_strides(
@@ -144,8 +172,8 @@ def fit_strides(
         last = len(published)
         ones = next((n for n in range(last) if side >= least * math.prod(published[n:])), last)
         return (1,) * ones + tuple(published[ones:])
-    if len(given) != len(published) or min(given) < 1:
-        raise NasplatError(f"{name} = {list(given)}: give {len(published)} numbers from 1 on")
+    if len(_listed(name, given)) != len(published) or any(type(s) is not int or s < 1 for s in given):
+        raise NasplatError(f"{name} = {list(given)}: give {len(published)} whole numbers from 1 on")
     if side < math.prod(given):
         raise NasplatError(
             f"{name} = {list(given)} divide the image by {math.prod(given)}: a side of {side} pixels is too small"

@@ -56,7 +56,7 @@ def recalibrate(module: nn.Module, batches: Iterable[Tensor]) -> Recalibration:
     Dropout is off; training mode, momentum and random numbers stay as they were.
 
     batches: images (n, c, h, w) on the module's device, more than one value per channel in each.
-    NasplatError when there is no batch.
+    NasplatError when there is no batch, or one that is empty or no tensor.
     """
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
     moments = [_Moments() for _ in norms]
@@ -65,6 +65,7 @@ def recalibrate(module: nn.Module, batches: Iterable[Tensor]) -> Recalibration:
         hooks = [n.register_forward_pre_hook(m.see) for n, m in zip(norms, moments, strict=True)]
         try:
             for batch in batches:
+                _check(batch)
                 module(batch)
                 count, images = count + 1, images + len(batch)
         finally:
@@ -78,6 +79,14 @@ def recalibrate(module: nn.Module, batches: Iterable[Tensor]) -> Recalibration:
             norm.get_buffer(name).copy_(torch.as_tensor(value))
         norm.get_buffer("num_batches_tracked").fill_(count)
     return Recalibration(len(seen), count, images)
+
+
+def _check(batch: object) -> None:
+    if not isinstance(batch, Tensor):
+        kind = type(batch).__name__
+        raise NasplatError(f"recalibrate got a {kind} as a batch: give the inputs alone, each batch a tensor")
+    if not len(batch):
+        raise NasplatError("recalibrate got an empty batch: leave it out")
 
 
 @contextmanager

@@ -136,10 +136,8 @@ def check_size(dimension: Dimension, choices: Sequence[Choice], least: int = 1) 
     for values in assignments(dimension.choices, choices):
         size = dimension(values)
         if not least <= size <= dimension.maximum:
-            given = ", ".join(f"{name} = {value!r}" for name, value in values.items())
-            raise NasplatError(
-                f"a size is {size}{given and f' where {given}'}: expected {least} to {dimension.maximum}"
-            )
+            where = "".join(f", {name} = {value!r}" for name, value in values.items())
+            raise NasplatError(f"a size is {size}{where}: expected {least} to {dimension.maximum}")
 
 
 def dimension(size: int | Dimension) -> Dimension:

@@ -177,8 +177,11 @@ def relax(
 ) -> Tensor:
     """The one-hot vectors (k, number of all values) of architectures, in one copy to the device.
 
-    A choice that does not matter in an architecture has its largest value.
+    A choice that does not matter in an architecture has its largest value. InvalidArchitecture for an unknown name.
     """
+    known = {choice.name for choice in space.choices}
+    for name in (name for arch in archs for name in arch if name not in known):
+        raise InvalidArchitecture(f"no choice is {name!r}: {expected_one_of(name, known)}")
     largest = [c.values[-1 if c.ordered else 0] for c in space.choices]
     rows = [
         [

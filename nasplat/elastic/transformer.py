@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nasplat.elastic.attention import ElasticAttention
 from nasplat.elastic.group_norms import ElasticLayerNorm
 from nasplat.elastic.layers import ElasticLinear
-from nasplat.elastic.options import Options, rising
+from nasplat.elastic.options import Options, rising, whole
 from nasplat.elastic.sizes import Dimension
 from nasplat.elastic.soft import AnyArch
 from nasplat.elastic.sources import SourceFactory, sliced
@@ -125,10 +125,10 @@ def transformer_options(
 
     NasplatError for an empty list, a number that is not above 0, or heads that do not divide the width.
     """
-    lists = {name: rising(f"{family} {name}", options) for name, options in given.items()}
+    lists = {n: (rising if n == "ratio" else whole)(f"{family} {n}", options) for n, options in given.items()}
     width, heads = int(lists["width"][-1]), int(lists["heads"][-1])
     if head_dim is not None:
-        return TransformerOptions(lists, rising(f"{family} head_dim", [head_dim])[0])
+        return TransformerOptions(lists, whole(f"{family} head_dim", [head_dim])[0])
     if width % heads:
         raise NasplatError(
             f"{family} width = {width} is not divisible by heads = {heads}: change one of them, or give head_dim"

@@ -85,6 +85,7 @@ def test_a_basic_block_adds_its_input_or_a_projection_of_it() -> None:
         (Shape(WIDTH, HIDDEN, WIDTH), True, True),
         (Shape(WIDTH, WIDTH, WIDTH), True, False),
         (Shape(WIDTH, HIDDEN, WIDTH, stride=2), False, True),
+        (Shape(Size(6), Size(8), Scaled(Size(12), 0.5)), True, True),  # other dimensions, but one number
         (Shape(WIDTH, HIDDEN, Size(8, "other")), False, True),
     ],
 )

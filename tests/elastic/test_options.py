@@ -9,7 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nasplat.elastic import Scaled, Size
-from nasplat.elastic.options import Options, StageOptions, choices_of, fit_strides, odd, per_stage, rising
+from nasplat.elastic.options import (
+    Options,
+    StageOptions,
+    choices_of,
+    factors,
+    fit_strides,
+    image_shape,
+    odd,
+    per_stage,
+    rising,
+    whole,
+)
 from nasplat.errors import NasplatError
 from nasplat.space import Space
 
@@ -50,11 +61,20 @@ def test_strides_end_as_published_and_leave_three_pixels_where_they_can(
     [
         (lambda: rising("f width", []), "f width = []: give at least one number, all above 0"),
         (lambda: rising("f width", [4, 0]), "f width = [4, 0]: give at least one number, all above 0"),
+        (lambda: rising("f width", 8), "f width = 8: give a list of numbers"),
+        (lambda: rising("f width", [float("nan")]), "f width = [nan]: give at least one number, all above 0"),
+        (lambda: whole("f width", [8.5]), "f width = [8.5]: give whole numbers"),
+        (lambda: factors("f ratio", 2.0), "f ratio = 2.0: give a list of numbers"),
+        (lambda: image_shape("f", (28, 28)), "f input_shape = [28, 28]: give images as (channels, height, width)"),
+        (lambda: image_shape("f", (3, 0, 16)), "give images as (channels, height, width)"),
+        (lambda: per_stage("f depth", 3, 3), "f depth = 3: give a list of numbers"),
+        (lambda: per_stage("f depth", [1.5], 1), "give one list, or one for each of 1 stages"),
+        (lambda: fit_strides("f strides", [1.5], [2], 32), "give 1 whole numbers from 1 on"),
         (lambda: odd("f kernel", [3, 4]), "f kernel = [3, 4]: give odd numbers"),
         (lambda: odd("f kernel", []), "f kernel = []: give at least one number"),
         (lambda: per_stage("f depth", [[1], [2]], 3), "give one list, or one for each of 3 stages"),
-        (lambda: fit_strides("f strides", [2, 2], [2, 2, 2], 32), "f strides = [2, 2]: give 3 numbers from 1 on"),
-        (lambda: fit_strides("f strides", [2, 0, 1], [2, 2, 2], 32), "give 3 numbers from 1 on"),
+        (lambda: fit_strides("f strides", [2, 2], [2, 2, 2], 32), "f strides = [2, 2]: give 3 whole numbers from 1 on"),
+        (lambda: fit_strides("f strides", [2, 0, 1], [2, 2, 2], 32), "give 3 whole numbers from 1 on"),
         (lambda: fit_strides("f strides", [2, 2, 2], [2, 2, 2], 7), "by 8: a side of 7 pixels is too small"),
     ],
 )  # fmt: skip

@@ -94,3 +94,20 @@ def test_a_failing_loader_leaves_the_module_as_it_was() -> None:
     assert torch.equal(norm.running_var, torch.ones(3))
     assert not norm._forward_pre_hooks
     assert norm.track_running_stats
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        (torch.ones(0, 3, 4, 4), "^recalibrate got an empty batch: leave it out$"),
+        (
+            (torch.ones(2, 3, 4, 4), torch.ones(2)),
+            "^recalibrate got a tuple as a batch: give the inputs alone",
+        ),
+    ],
+)
+def test_batches_that_are_none_change_nothing_and_are_told_in_one_line(batch: object, message: str) -> None:
+    norm = nn.BatchNorm2d(3)
+    with pytest.raises(NasplatError, match=message):
+        recalibrate(norm, [torch.randn(2, 3, 4, 4), batch])
+    assert not norm.running_mean.any()

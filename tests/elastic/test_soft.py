@@ -372,6 +372,11 @@ def test_distributions_that_are_none_are_refused_in_one_line(
         SoftArch(CHOICES, given)
 
 
+def test_an_architecture_with_another_choice_is_refused() -> None:
+    with pytest.raises(InvalidArchitecture, match=r"^no choice is 'widht': did you mean 'width'\?"):
+        Masks.one_hot(SPACE, {"widht": 4})
+
+
 def test_what_cannot_be_masked_says_so_in_one_line() -> None:
     arch, x = SoftArch(CHOICES, uneven(dtype=torch.float32)), torch.randn(1, 12, 6, 6)
     with pytest.raises(

@@ -151,7 +151,7 @@ W = Size(8, "width")
             lambda: ElasticDepth([ElasticLinear(8, 8)], Size(2)),
             "^a depth of up to 2 over 1 blocks: give as many",
         ),
-        (lambda: ElasticLinear(3, Size(8, "none")), r"^a size is 0 where none = 0: expected 1 to 8$"),
+        (lambda: ElasticLinear(3, Size(8, "none")), r"^a size is 0, none = 0: expected 1 to 8$"),
         (
             lambda: ElasticConv2d(8, 8, 3, groups=Size(4, "groups")),
             "groups of a convolution follow groups: give",

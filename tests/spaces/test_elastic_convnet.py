@@ -185,3 +185,10 @@ def test_a_family_without_a_key_names_the_norms_that_it_takes(family: str) -> No
         NasplatError, match=f"^{family} norm = 'keyed': its norms have no key; choose one of batch, "
     ):
         load("spaces", family)(input_shape=(1, 8, 8), classes=3, norm="keyed")
+
+
+def test_a_stem_that_strides_over_the_whole_image_is_refused() -> None:
+    with pytest.raises(
+        NasplatError, match=r"^elastic_convnet stem_stride = \[64\] divide the image by 64: a side of 16"
+    ):
+        load("spaces", "elastic_convnet")(input_shape=(1, 16, 20), classes=3, stem_stride=64)

@@ -143,3 +143,12 @@ def test_arguments_that_make_no_space_are_told_in_one_line(arguments: dict[str, 
         elastic_vit(**{"input_shape": (1, 8, 8), "classes": 10} | arguments)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_images_that_only_pixels_divide_want_a_patch_of_their_own() -> None:
+    make = load("spaces", "elastic_vit")
+    with pytest.raises(
+        NasplatError, match=r"^elastic_vit makes 49729 patches of 1x1 pixels out of images of 223x223: give"
+    ):
+        make(input_shape=(3, 223, 223), classes=2)
+    assert make(input_shape=(3, 223, 223), classes=2, patch=223).constants["patch"] == 223

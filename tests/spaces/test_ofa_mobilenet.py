@@ -182,11 +182,11 @@ def test_smaller_kernels_are_the_centre_of_larger_ones_until_their_transform_lea
         ({"expand": []}, "ofa_mobilenet expand = []: give at least one number"),
         ({"depth": [0, 1]}, "ofa_mobilenet depth = [0, 1]: give at least one number, all above 0"),
         ({"depth": [[1], [2]]}, "give one list, or one for each of 5 stages"),
-        ({"strides": [2, 2, 2, 2]}, "ofa_mobilenet strides = [2, 2, 2, 2]: give 6 numbers"),
+        ({"strides": [2, 2, 2, 2]}, "ofa_mobilenet strides = [2, 2, 2, 2]: give 6 whole numbers"),
         ({"strides": [2, 2, 2, 2, 1, 2]}, "divide the image by 32: a side of 12 pixels is too small"),
         ({"resolution": [4, 12], "strides": [1, 2, 2, 2, 1, 1]}, "a side of 4 pixels is too small"),
         ({"norm": "bach"}, "did you mean 'batch'?"),
-        ({"norm": "keyed"}, "keyed norms need a key"),
+        ({"norm": "keyed"}, "its norms have no key; choose one of batch"),
     ],
 )
 def test_arguments_that_make_no_space_are_told_in_one_line(arguments: dict[str, Any], message: str) -> None:

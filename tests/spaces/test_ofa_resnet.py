@@ -111,7 +111,7 @@ def test_small_images_keep_a_few_pixels(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"norm": "keyed"}, "keyed norms need a key"),
+        ({"norm": "keyed"}, "its norms have no key; choose one of batch"),
         ({"stem_depth": [1, 2]}, "ofa_resnet stem_depth = [1, 2]: give 0, 1 or both"),
         ({"stem_depth": []}, "ofa_resnet stem_depth = []: give 0, 1 or both"),
         ({"width": []}, "ofa_resnet width = []: give at least one number"),
