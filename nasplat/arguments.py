@@ -57,10 +57,23 @@ def _checked(function: Callable[..., Any], parameter: inspect.Parameter, value: 
             f"{where} {parameter.name} = {value}: expected a number, a text, true or false, or a list of these"
         ) from None
     except ValidationError as error:
-        found = error.errors()[0]
-        inside = "".join(f"[{part}]" for part in found["loc"])
+        raise ArgumentError(f"{where} {parameter.name}{_explained(error)}") from None
+
+
+def _explained(error: ValidationError) -> str:
+    """Where inside a value the first mistake is, what stands there, and what was expected."""
+    found = error.errors()[0]
+    kind, given = found["type"], found["input"]
+    place = [part for part in found["loc"] if isinstance(part, int)]  # others name types of pydantic
+    if kind in ("missing", "too_long") and isinstance(given, list):  # a tuple of another length
+        missing = [other for other in error.errors() if other["type"] == "missing"]
+        expected = len(given) + len(missing) if missing else found["ctx"]["max_length"]
+        place, message = [], f"give {expected} values, not {len(given)}"
+    elif kind in ("list_type", "tuple_type"):
+        message = "give a list"
+    else:
         message = found["msg"][0].lower() + found["msg"][1:]
-        raise ArgumentError(f"{where} {parameter.name}{inside} = {found['input']!r}: {message}") from None
+    return "".join(f"[{part}]" for part in place) + f" = {given!r}: {message}"
 
 
 def _annotation(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:

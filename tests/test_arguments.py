@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 
 def sample(
-    *, rate: float, sizes: tuple[int, ...] = (1, 2), kind: Literal["a", "b"] = "a", limit: int | None = None
+    *,
+    rate: float,
+    sizes: tuple[int, ...] = (1, 2),
+    kind: Literal["a", "b"] = "a",
+    limit: int | None = None,
+    nested: Sequence[int] | Sequence[Sequence[int]] = (),
+    image: tuple[int, int, int] = (1, 8, 8),
 ) -> None: ...
 
 
@@ -64,7 +70,14 @@ def test_table_that_fits_becomes_keyword_arguments(
         ({"rate": "fast"}, "[space] sample rate = 'fast': input should be a valid number"),
         ({"rate": True}, "[space] sample rate = True: input should be a valid number"),
         ({"rate": 1.0, "sizes": [1, 2.5]}, "[space] sample sizes[1] = 2.5: input should be a valid integer"),
-        ({"rate": 1.0, "sizes": 3}, "[space] sample sizes = 3: input should be a valid "),
+        ({"rate": 1.0, "sizes": 3}, "[space] sample sizes = 3: give a list"),
+        ({"rate": 1.0, "nested": 3}, "[space] sample nested = 3: give a list"),
+        (
+            {"rate": 1.0, "nested": [1, 2.5]},
+            "[space] sample nested[1] = 2.5: input should be a valid integer",
+        ),
+        ({"rate": 1.0, "image": [28, 28]}, "[space] sample image = [28, 28]: give 3 values, not 2"),
+        ({"rate": 1.0, "image": [1, 2, 3, 4]}, "image = [1, 2, 3, 4]: give 3 values, not 4"),
         ({"rate": 1.0, "kind": "c"}, "[space] sample kind = 'c': input should be 'a' or 'b'"),
         ({"rate": 1.0, "limit": "none"}, "[space] sample limit = 'none': input should be a valid integer"),
         ({"rate": datetime.date(2024, 1, 1)}, "[space] sample rate = 2024-01-01: expected a number, a text"),
