@@ -64,7 +64,7 @@ def text(
 ) -> Dataset:
     """Windows of a text, (n, context) tokens in int64; their targets are the same windows one token later.
 
-    path: any text file; left out, the descriptions of data sets that scikit-learn ships, about 47,000 characters
+    path: any text file; left out, the descriptions of data sets that scikit-learn ships, about 43,000 characters
     of English. level: "characters", those of the training part, while all others are one unknown token (`origin`
     has what a `Vocabulary` needs); or "bytes", 256 tokens, of any file. stride: from one training window to the
     next, a quarter of the context by default; the other windows do not overlap. validation, test: shares of the
@@ -73,7 +73,7 @@ def text(
     `classes` is the number of tokens. The task is bits per character or byte: the mean over all positions of
     -log2 p(next token), p the softmax of logits (n, classes, context).
     """
-    stride = max(1, context // 4) if stride is None else stride
+    stride = max(1, int(context // 4)) if stride is None else stride
     arguments = {"context": context, "level": level, "stride": stride, "validation": validation, "test": test}
     _check(arguments)
     content = _built_in() if path is None else _read(Path(path).expanduser())
@@ -116,9 +116,9 @@ def _check(arguments: Mapping[str, Any]) -> None:
     if level not in UNITS:
         raise DataError(f"level = {level!r} of a text is unknown; {expected_one_of(level, UNITS)}")
     for name in ("context", "stride"):
-        if arguments[name] < 1:
-            raise DataError(f"{name} = {arguments[name]}: expected a number of {level} from 1 up")
-    if min(validation, test) <= 0 or validation + test >= 1:
+        if type(arguments[name]) is not int or arguments[name] < 1:
+            raise DataError(f"{name} = {arguments[name]}: expected a whole number of {level} from 1 up")
+    if not (validation > 0 and test > 0 and validation + test < 1):  # NaN is none of these
         raise DataError(
             f"validation = {validation} and test = {test}: expected shares above 0 that leave some text to train"
         )
