@@ -113,6 +113,11 @@ def space_arguments(study: StudyFolder, data: Dataset | None) -> dict[str, Any]:
     table = study.page.space
     factory = load("spaces", table.name, base=study.folder)
     known = {} if data is None else {"input_shape": list(data.input_shape), "classes": data.classes}
+    given = table.arguments.get("classes")
+    if data is not None and data.classes is not None and isinstance(given, int) and given < data.classes:
+        raise InvalidStudy(
+            f"[space] classes = {given}, but the data has {data.classes}: give as many, or leave it out"
+        )
     fitting = {k: v for k, v in known.items() if v is not None and accepts(factory, k)}
     return {**fitting, **table.arguments}
 

@@ -57,6 +57,18 @@ BAD = {
         {"objective": "metric = 'toy.py:gain'"},
         "objective 'toy.py:gain' needs a direction: 'maximize' or 'minimize'",
     ),
+    "fewer classes than the data": (
+        {"space": 'name = "elastic_convnet"\nclasses = 3', "rest": '[data]\nname = "digits"'},
+        r"\[space\] classes = 3, but the data has 10: give as many, or leave it out",
+    ),
+    "groups that do not divide the widths": (
+        {"space": f'{ELASTIC["space"]}\nnorm = "group"\nnorm_group = 8', "rest": '[data]\nname = "digits"'},
+        "a norm in groups of 8 gets 2 channels: choose widths that 8 divides",
+    ),
+    "a number for a list": (
+        {"space": 'name = "elastic_convnet"\nwidth = 8', "rest": '[data]\nname = "digits"'},
+        r"\[space\] elastic_convnet width = 8: give a list$",
+    ),
     "supernet without data": ({"rest": "[supernet]\nepochs = 2"}, r"\[supernet\] needs data to train on"),
     "supernet of a space that has none": (
         {"rest": f"{DATA}\n[supernet]\nepochs = 2"},
