@@ -45,7 +45,7 @@ STRIDES = (1, 1, 2, 2)
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class MixShape:
     """The sizes of a block, and the options of its expansion and its paths."""
 
     inputs: int
@@ -63,7 +63,7 @@ class Plan:
     channels: int
     stem: int
     stem_stride: int
-    stages: tuple[tuple[Dimension, tuple[Shape, ...]], ...]
+    stages: tuple[tuple[Dimension, tuple[MixShape, ...]], ...]
     head: int
     style: Style
     shadow: bool
@@ -77,7 +77,7 @@ class Mixed(nn.Module):
     Shapes: x (n, i, h, w) -> (n, o, ceil(h / stride), ceil(w / stride)).
     """
 
-    def __init__(self, shape: Shape, expand: int, style: Style, shadow: bool) -> None:
+    def __init__(self, shape: MixShape, expand: int, style: Style, shadow: bool) -> None:
         super().__init__()
         hidden = Size(shape.inputs * expand)
         paths = {str(k): depthwise(hidden, k, style, shape.stride) for k in shape.kernels}
@@ -96,7 +96,7 @@ class Mixed(nn.Module):
 class MixBlock(nn.Module):
     """Paths with weights of their own for each expansion, of which one is active, plus x where the shape stays."""
 
-    def __init__(self, shape: Shape, style: Style, shadow: bool) -> None:
+    def __init__(self, shape: MixShape, style: Style, shadow: bool) -> None:
         super().__init__()
         self.residual = shape.stride == 1 and shape.inputs == shape.outputs
         mixed = {str(e): Mixed(shape, int(e), style, shadow) for e in shape.expand.values}
@@ -194,13 +194,13 @@ def mixpath(
 
 def _stages(
     options: Sequence[StageOptions], widths: Integers, strides: Integers, kernels: tuple[int, ...]
-) -> Iterator[tuple[Dimension, tuple[Shape, ...]]]:
+) -> Iterator[tuple[Dimension, tuple[MixShape, ...]]]:
     for stage, (inputs, outputs), stride in zip(options, pairwise(widths), strides, strict=True):
         ends = [(inputs, stride)] + [(outputs, 1)] * (len(stage) - 1)
         yield (
             stage.depth.size,
             tuple(
-                Shape(i, outputs, s, kernels, stage.block("expand", n), stage.block("paths", n))
+                MixShape(i, outputs, s, kernels, stage.block("expand", n), stage.block("paths", n))
                 for n, (i, s) in enumerate(ends, 1)
             ),
         )

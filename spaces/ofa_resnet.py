@@ -218,12 +218,9 @@ def _stages(
     options: Sequence[StageOptions], sizes: Sequence[Dimension], strides: Integers
 ) -> Iterator[Stage]:
     for stage, (inputs, outputs), stride in zip(options, pairwise(sizes), strides, strict=True):
-        shapes = [
-            Shape(inputs, stage.block("expand", number).times(outputs, multiple=8), outputs, stride=stride)
-            if number == 1
-            else Shape(outputs, stage.block("expand", number).times(outputs, multiple=8), outputs)
-            for number in range(1, len(stage) + 1)
-        ]
+        hidden = [stage.block("expand", n).times(outputs, multiple=8) for n in range(1, len(stage) + 1)]
+        ends = [(inputs, stride)] + [(outputs, 1)] * (len(stage) - 1)
+        shapes = [Shape(i, h, outputs, stride=s) for h, (i, s) in zip(hidden, ends, strict=True)]
         yield Stage(stage.depth.size, tuple(shapes))
 
 

@@ -81,8 +81,8 @@ class ElasticConv2d(nn.Module):
         super().__init__()
         self.stride, self.groups, self.padding = stride, dimension(groups), padding
         self.inputs, self.outputs, self.kernel = dimension(inputs), dimension(outputs), dimension(kernel)
-        self.rows = self.inputs if groups == 1 else Quotient(self.inputs, self.groups)
-        self.source = source(_linear_slot((self.outputs, self.rows, self.kernel, self.kernel), bias))
+        self.columns = self.inputs if groups == 1 else Quotient(self.inputs, self.groups)
+        self.source = source(_linear_slot((self.outputs, self.columns, self.kernel, self.kernel), bias))
 
     def forward(self, x: Tensor, arch: AnyArch) -> Tensor:
         weight, bias = self.source(arch)
@@ -98,7 +98,7 @@ class ElasticConv2d(nn.Module):
     def _all_groups(self, arch: SoftArch) -> int:
         """The number of groups at full width; InvalidArchitecture where the masked layer is not the sliced one."""
         groups = self.groups.maximum
-        sizes = (self.rows, Quotient(self.outputs, self.groups))
+        sizes = (self.columns, Quotient(self.outputs, self.groups))
         if groups > 1 and not all(map(arch.is_whole, sizes)):
             raise InvalidArchitecture(
                 f"a convolution in {groups} groups of elastic size cannot be masked: use execution 'slice'"
@@ -112,10 +112,10 @@ class ElasticConv2d(nn.Module):
     def plain(self, arch: Arch) -> nn.Conv2d:
         """The ordinary convolution of one architecture, with copied weights."""
         weight, bias = self.source(arch)
-        outputs, rows, kernel, _ = weight.shape
+        outputs, columns, kernel, _ = weight.shape
         groups, padding = self.groups(arch), self._padding(kernel)
         layer = nn.Conv2d(
-            rows * groups, outputs, kernel, self.stride, padding, groups=groups, bias=False, device="meta"
+            columns * groups, outputs, kernel, self.stride, padding, groups=groups, bias=False, device="meta"
         )
         return fill(layer, weight=weight, bias=bias)
 
@@ -124,7 +124,7 @@ class ElasticConv2d(nn.Module):
         kernels = {self.kernel(values) for values in assignments(self.kernel.choices, choices)}
         if len({kernel % 2 for kernel in kernels}) > 1:
             raise NasplatError(f"a convolution gets kernels {sorted(kernels)}: choose all odd, or all even")
-        if isinstance(self.rows, Quotient) and not set(self.groups.choices) <= set(self.inputs.choices):
+        if isinstance(self.columns, Quotient) and not set(self.groups.choices) <= set(self.inputs.choices):
             followed = ", ".join(self.groups.choices)
             raise NasplatError(
                 f"the groups of a convolution follow {followed}: give a fixed number, or the width itself"

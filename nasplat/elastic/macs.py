@@ -187,7 +187,7 @@ def _sum(costs: Mapping[str, int], layers: Iterable[str]) -> int:
 
 
 def _largest(space: ElasticSpace) -> Values:
-    return {choice.name: choice.values[-1 if choice.ordered else 0] for choice in space.choices}
+    return {choice.name: choice.largest for choice in space.choices}
 
 
 def _key(values: Mapping[str, Value], scope: Iterable[str]) -> Key:

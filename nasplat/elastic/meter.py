@@ -165,12 +165,12 @@ class Meter:
         known, outer = self._known[name], self._running[-1]
         known.callers.add(outer.name)
         given = _inputs(args, kwargs)  # before the run: a module may change the lists that it is given
-        result = known.results.get(_key(known.within, given))
+        result = known.results.get(_case(known.within, given))
         if result is None:
             run = _Run(name, outer.owner if source else name)
             outputs = _copied(self._compute(run, forward, *args, **kwargs))
             result = _Result(outputs, Counter() if source else +run.costs)
-            known.results[_key(known.within, given)] = result
+            known.results[_case(known.within, given)] = result
         elif source:
             self._note(known.within)
         else:
@@ -195,7 +195,7 @@ def _inputs(args: Iterable[Any], kwargs: Mapping[str, Any]) -> tuple[Hashable, .
     return tuple(value if isinstance(value, Watched) else _shape(value) for value in inputs)
 
 
-def _key(read: Iterable[str], given: Iterable[Hashable]) -> Hashable:
+def _case(read: Iterable[str], given: Iterable[Hashable]) -> Hashable:
     """What the outputs of a module follow from, but for their values: known inputs, and the choices that it read."""
     return tuple(value.peek(read) if isinstance(value, Watched) else value for value in given)
 

@@ -182,11 +182,10 @@ def relax(
     known = {choice.name for choice in space.choices}
     for name in (name for arch in archs for name in arch if name not in known):
         raise InvalidArchitecture(f"no choice is {name!r}: {expected_one_of(name, known)}")
-    largest = [c.values[-1 if c.ordered else 0] for c in space.choices]
     rows = [
         [
-            float(i == c.index(arch.get(c.name, value)))
-            for c, value in zip(space.choices, largest, strict=True)
+            float(i == c.index(arch.get(c.name, c.largest)))
+            for c in space.choices
             for i in range(len(c.values))
         ]
         for arch in archs

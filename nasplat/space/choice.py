@@ -44,6 +44,11 @@ class Choice:
         """What the choice is about: its name up to the first digit or underscore, "kernel" of "kernel1_2"."""
         return re.split(r"[\d_]", self.name, maxsplit=1)[0] or self.name
 
+    @property
+    def largest(self) -> Value:
+        """The last value where values are ordered, else the first."""
+        return self.values[-1 if self.ordered else 0]
+
     def active(self, earlier: Mapping[str, Value]) -> bool:
         """Whether the choice matters, given the values of the earlier active choices."""
         return all(name in earlier and earlier[name] in legal for name, legal in self.when)

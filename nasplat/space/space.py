@@ -180,7 +180,7 @@ class Space:
 
     def largest(self) -> Arch:
         """Every ordered choice at its last value, every other choice at its first."""
-        return self._walk(lambda choice: choice.values[-1 if choice.ordered else 0])
+        return self._walk(lambda choice: choice.largest)
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """The Optuna distribution of every choice, active or not, in order."""

@@ -160,7 +160,7 @@ def test_a_study_of_text_runs_and_its_export_is_verified_in_every_format(tmp_pat
     [
         (
             PAGE.replace("[space]", "[space]\nclasses = 5"),
-            "has tokens from 1 to 6, but space 'elastic_lm' knows 0 to 4",
+            "[space] classes = 5, but the data has 7: give as many",
         ),
         (
             PAGE.replace('"text"\npath = "abc.txt"\ncontext = 12', '"digits"'),
