@@ -75,6 +75,7 @@ def _tour(space: ElasticSpace, meter: Meter) -> defaultdict[str, set[str]]:
     The tour goes from the largest architecture to the smallest, gives each choice all its values and leaves it there.
     """
     values, steps = _largest(space), []
+    meter(space.largest())  # of a space without a choice it is all there is to see
     for choice in space.choices:
         archs = [space.arch({**values, choice.name: value}) for value in choice.values]
         steps.append((choice.name, [(arch, meter(arch)) for arch in archs]))

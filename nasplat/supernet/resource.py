@@ -103,7 +103,8 @@ class Shifting:
         self.probabilities = np.full(len(bins), 1 / len(bins))
         self._steps = 0
         self._asked: list[int] = []
-        self._now = self._then = torch.full((len(bins),), torch.nan)
+        self._now = torch.full((len(bins),), torch.nan)
+        self._then = self._now.clone()
 
     def ask(self, step: int, judge: Judge) -> list[Arch]:
         rng = np.random.default_rng([self.seed, step])

@@ -63,7 +63,8 @@ def train(
     with place.own_randomness(), deferred_interrupt() as interrupted:
         for step in range(journal.resumed_at, steps):
             phase, done = schedule.at(step, steps), schedule.done(step, steps)
-            if done == 0:
+            if done == 0 and phase.on_enter:
+                world.follow_main(net)  # a teacher that is taken now is the same in every process
                 _enter(phase, net, optimiser, derived_seed(settings.seed, MORPHISMS, step))
             torch.manual_seed(derived_seed(settings.seed, DROPOUT, step, world.rank))
             work = _Work(phase, done, *(world.share(tensor) for tensor in feed.batch(step)))

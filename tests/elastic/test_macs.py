@@ -35,6 +35,7 @@ FAMILIES: list[tuple[str, dict[str, Any]]] = [
     ("slimmable", {**IMAGE, "per_stage": True, "depth": [1, 1, 1, 1, 1]}),
     ("elastic_vit", {**IMAGE, "patch": 6, "depth": [1, 2, 3]}),
     ("elastic_lm", {"input_shape": (9,), "classes": 7, "depth": [1, 2], "tied": True}),
+    ("elastic_convnet", {**IMAGE, "stages": 2, "depth": [1], "width": [4], "kernel": [3]}),  # no choice
 ]
 
 

@@ -154,6 +154,19 @@ def test_probabilities_shift_to_where_losses_fall_as_the_formula_says() -> None:
     assert found < 20.5  # 5 degrees of freedom, p = 0.001
 
 
+def test_a_policy_restored_before_its_first_update_has_no_earlier_losses_to_compare_with() -> None:
+    def fall(policy: Shifting, steps: range) -> None:
+        for step in steps:
+            policy.tell(policy.ask(step, deaf), [torch.tensor(2.0 - 0.4 * step)] * 2)
+
+    first, second = (Shifting(BINS, 2, shift=Shift(every=5)) for _ in range(2))
+    fall(first, range(3))
+    second.restore({name: tensor.clone() for name, tensor in first.state().items()})
+    for policy in (first, second):
+        fall(policy, range(3, 5))
+    assert second.probabilities.tolist() == first.probabilities.tolist() == [1 / 6] * 6
+
+
 @pytest.mark.parametrize("stop", [1, 7, 10, 15])
 def test_a_restored_policy_goes_on_as_if_nothing_had_happened(stop: int) -> None:
     shift = Shift(every=5)
