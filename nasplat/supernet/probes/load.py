@@ -35,7 +35,9 @@ class Tally:
 
     def watch(self, schedule: Schedule) -> Schedule:
         """The same schedule, its policies watched."""
-        watched = {id(phase.policy): Watched(phase.policy, self) for phase in schedule.phases}
+        watched: dict[int, Watched] = {}
+        for phase in schedule.phases:  # one of them keeps the list
+            watched.setdefault(id(phase.policy), Watched(phase.policy, self, keeps=not watched))
         phases = [replace(phase, policy=watched[id(phase.policy)]) for phase in schedule.phases]
         return replace(schedule, phases=tuple(phases))
 
@@ -53,7 +55,8 @@ class Tally:
         """The list as positions of values (architectures, choices), -1 for an inactive choice; empty when it is."""
         if not self._archs:
             return {}
-        rows = [[_position(choice, arch) for choice in self.space.choices] for arch in self._archs]
+        columns = [(c.name, {v: i for i, v in enumerate(c.values)}) for c in self.space.choices]
+        rows = [[at[a[name]] if name in a else -1 for name, at in columns] for a in self._archs]
         return {TALLY: torch.tensor(rows, dtype=torch.int16)}
 
     def restore(self, positions: Tensor) -> None:
@@ -65,10 +68,14 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A policy with a tally beside it; whatever the policy learns stays its own."""
+    """A policy with a tally beside it; whatever the policy learns stays its own.
+
+    keeps: whether the tally, which several policies share, is part of this one's state.
+    """
 
     policy: Policy
     tally: Tally
+    keeps: bool = True
 
     def ask(self, step: int, judge: Judge) -> list[Arch]:
         archs = self.policy.ask(step, judge)
@@ -79,9 +86,9 @@ class Watched:
         self.policy.tell(archs, losses)
 
     def state(self) -> dict[str, Tensor]:
-        """The state of the policy, if it learns, and the tally's."""
+        """The state of the policy, if it learns, and the tally's, if it is kept here."""
         learned = self.policy.state() if isinstance(self.policy, Stateful) else {}
-        return learned | self.tally.state()
+        return learned | (self.tally.state() if self.keeps else {})
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Give both what is theirs."""
@@ -158,10 +165,6 @@ def _picked(key: Key, visits: Counter[Arch]) -> dict[str, int]:
     for arch, times in visits.items():
         found[key(arch)] += times
     return {str(number): found[number] for number in range(len(key))}
-
-
-def _position(choice: Choice, arch: Arch) -> int:
-    return choice.index(arch[choice.name]) if choice.name in arch else -1
 
 
 def _arch(choices: Sequence[Choice], positions: Sequence[int]) -> Arch:

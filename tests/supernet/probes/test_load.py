@@ -32,7 +32,8 @@ def nobody(arch: Arch) -> Tensor:
 
 def test_values_are_counted_as_often_as_policies_asked_for_them(make_look: Callable[..., Look]) -> None:
     policy, tally = Sandwich(SPACE, 3, seed=2), Tally(SPACE)
-    phases = (Phase(0.5, Fixed((SPACE.smallest(),)), label_loss(F.cross_entropy)), Phase(1.0, policy, nobody))
+    loss = label_loss(F.cross_entropy)
+    phases = (Phase(0.5, Fixed((SPACE.smallest(),)), loss), Phase(1.0, policy, loss))
     watched = tally.watch(Schedule(phases))
     asked = [arch for step in range(10) for arch in watched.at(step, 10).policy.ask(step, nobody)]
     by_hand = [SPACE.smallest()] * 5 + [a for step in range(5, 10) for a in policy.ask(step, nobody)]
@@ -134,3 +135,18 @@ def test_who_does_not_record_still_resumes_a_training_that_did(space: ElasticSpa
     again = Tally(space)
     again.watch(Schedule(phases)).phases[0].policy.restore(state)  # type: ignore[attr-defined]
     assert again.take() == recording.take()
+
+
+def test_a_tally_of_several_phases_is_kept_once() -> None:
+    tally = Tally(SPACE)
+    phases = [
+        Phase(until, Uniform(SPACE, 2, seed), label_loss(F.cross_entropy))
+        for seed, until in enumerate((0.3, 0.6, 1.0))
+    ]
+    watched = tally.watch(Schedule(tuple(phases)))
+    asked = [arch for step in range(9) for arch in watched.at(step, 9).policy.ask(step, nobody)]
+    states = {name: state for name, part in watched.stateful.items() if (state := part.state())}
+    assert list(states) == ["0.policy"]
+    again = Tally(SPACE)
+    again.watch(Schedule(tuple(phases))).stateful["0.policy"].restore(states["0.policy"])
+    assert again.take() == asked
