@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nasplat import load
 from nasplat.data import Dataset, Split, load_data
-from nasplat.elastic import ElasticSpace, extract
+from nasplat.elastic import ElasticSpace, extract, recalibrate
 from nasplat.errors import TrainingError
 from nasplat.space import Arch, Space, categorical, ordinal
 from nasplat.supernet import METHODS, FrozenLargest, Method, Settings, train
@@ -24,7 +24,7 @@ from nasplat.supernet.methods.deps import Rise
 from nasplat.supernet.methods.depth_ratio import shallow_archs
 from nasplat.supernet.methods.ofa import OFATraining
 from nasplat.supernet.morphism import SortChannels
-from nasplat.supernet.teacher import Capture
+from nasplat.supernet.teacher import Capture, calibration_batches
 
 TINY = {"epochs": 4, "batch_size": 32, "learning_rate": 0.1}  # 20 steps
 
@@ -261,6 +261,43 @@ def test_a_frozen_teacher_stays_what_it_was_and_comes_back_from_its_state(convne
     again = FrozenLargest(convnets)
     again.restore(teacher.state())
     assert torch.equal(again(x, None), taught)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("execution", ["slice", "mask"])
+def test_the_teacher_that_shrinking_captures_has_statistics_of_its_own(
+    execution: str, convnets: ElasticSpace, digits: Dataset
+) -> None:
+    method = METHODS["ofa"](epochs=30, batch_size=32, learning_rate=0.1, warmup=0.9)
+    schedule, net = method.schedule(convnets, digits, 0), convnets.supernet(0)
+    teacher, found = schedule.phases[-1].teacher, list[nn.Module]()
+    assert isinstance(teacher, FrozenLargest)
+
+    def look(net: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+        found.append(extract(net.eval(), convnets.largest()))
+        net.train()
+
+    first = replace(schedule.phases[1], on_enter=(look, *schedule.phases[1].on_enter))  # type: ignore[arg-type]
+    schedule = replace(schedule, phases=(schedule.phases[0], first, *schedule.phases[2:]))
+    train(net, digits, schedule, method, Settings(execution=execution))
+    said = teacher(digits.train.inputs, None)
+    recalibrate(found[0], calibration_batches(digits.train, 0))
+    with torch.no_grad():
+        torch.testing.assert_close(said, found[0].eval()(digits.train.inputs))
+    assert said is not None
+    right = (said.argmax(1) == digits.train.targets).float().mean()
+    assert right > 0.5
+
+
+def test_calibration_is_of_full_batches_of_different_examples() -> None:
+    train = Split(torch.arange(150.0).view(150, 1), torch.zeros(150))
+    one, two, other = (calibration_batches(train, seed) for seed in (0, 0, 1))
+    assert [len(batch) for batch in one] == [64, 64]
+    assert len(set(torch.cat(one).flatten().tolist())) == 128
+    assert all(a.equal(b) for a, b in zip(one, two, strict=True))
+    assert not one[0].equal(other[0])
+    few = Split(train.inputs[:5], train.targets[:5])
+    assert [len(batch) for batch in calibration_batches(few, 0)] == [5]
+    assert len(calibration_batches(train, 0, size=8)) == 8
 
 
 @pytest.mark.parametrize(

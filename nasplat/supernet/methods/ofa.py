@@ -15,7 +15,7 @@ from nasplat.supernet.objective import label_loss, no_teacher, soft_labels
 from nasplat.supernet.policy import Uniform
 from nasplat.supernet.recipe import expect
 from nasplat.supernet.schedule import Morphism, Phase, Schedule
-from nasplat.supernet.teacher import Capture, FrozenLargest
+from nasplat.supernet.teacher import Capture, FrozenLargest, calibration_batches
 
 KINDS = ("resolution", "kernel", "paths", "depth", "heads", "ffn", "ratio", "expand", "width")
 """What built-in families can choose, in the order in which it is opened."""
@@ -37,7 +37,8 @@ class OFATraining(Method):
 
     The largest network trains alone. Then one kind of choice after the other is opened, each in phases from its
     largest values down, while what is open stays open; random architectures of the open space learn from labels
-    and from the largest network as it was before. Channels are sorted by importance before every phase.
+    and from the largest network as it was before, its batch norms recalibrated. Channels are sorted
+    by importance before every phase.
     The paper starts the learning rate anew in every phase; here one curve spans all of them.
 
     warmup: share of the steps for the largest alone; 0 where it comes trained.
@@ -69,7 +70,7 @@ class OFATraining(Method):
     def schedule(self, space: Space, data: Dataset, seed: int) -> Schedule:
         """The largest network, then a phase for every opening."""
         loss, objective = training_loss(data, self), label_loss(training_loss(data, self))
-        teacher = FrozenLargest(space) if self.distil else None
+        teacher = FrozenLargest(space, calibration_batches(data.train, seed)) if self.distil else None
         if teacher is not None:
             need_classes(data, "distil")
             objective = soft_labels(loss, weight=self.distil)
