@@ -101,10 +101,10 @@ def assemble(study: StudyFolder, device: str | None = None) -> Assembly:
     )
     training = None
     if page.supernet is not None:
-        training = make_training(page.supernet, bench, study.folder)
         bench.calibration_batches = page.supernet.calibration_batches
         bench.seed = page.study.seed if page.supernet.seed is None else page.supernet.seed
         bench.inherits = True
+        training = make_training(page.supernet, bench, study.folder)
     return Assembly(study, bench, training, arguments)
 
 
@@ -181,11 +181,22 @@ def join_study(assembly: Assembly) -> Shelf:
     """The study's place in its store, which is made where there is none; refuses one that asks another question."""
     study, record = assembly.study, assembly.record()
     store = Store.open(study.page.study.store, base=study.folder)
+    _refuse_other_keys(store, record)
     study_id = store.create_study(record)  # refuses another space and other objectives
     _refuse_another_question(store, record)
     for machine in _machines(assembly).values():
         store.machine(machine)
     return Shelf(store, study_id, study.folder, study.name)
+
+
+def _refuse_other_keys(store: Store, record: StudyRecord) -> None:
+    """Name the key that changed before the store can only say that the space is another one."""
+    known = store.find_study(record.name)
+    if known is None or known.space is None or record.space is None or not store.trials(known.id):
+        return  # without a trial it may take another configuration
+    same = known.space.name == record.space.name and list(known.objectives) == list(record.objectives)
+    if same and list(known.directions) == list(record.directions):
+        refuse_changes(record.name, known.config, record.config)
 
 
 def _refuse_another_question(store: Store, record: StudyRecord) -> None:
@@ -199,7 +210,7 @@ def _identity(assembly: Assembly) -> dict[str, Any]:
     page, bench = assembly.study.page, assembly.bench
     return {
         "data": None if bench.data is None else bench.data.identity,
-        "supernet": None if assembly.training is None else assembly.training.question(bench.recipe),
+        "supernet": None if assembly.training is None else assembly.training.question(bench),
         "objectives": [o.model_dump() for o in page.objective],
         "constraints": [c.model_dump() for c in page.constraint],
         "seed": page.study.seed,

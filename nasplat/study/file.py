@@ -88,11 +88,6 @@ class Supernet(_PlugIn):
     probes: list[str] = []
     probe_every: Annotated[int, Field(gt=0)] = 1
 
-    @property
-    def question(self) -> dict[str, Any]:
-        """What its values depend on: all but how the training runs and is looked at. `start` counts by its content."""
-        return self.model_dump(exclude={"start", "execution", "compile", "probes", "probe_every"})
-
 
 class Objective(_PlugIn):
     """[[objective]]: a metric to optimise; its direction may be left out where the metric has one."""

@@ -42,7 +42,8 @@ class Training:
     def origin(self, bench: Workbench) -> dict[str, Any]:
         """All that decides the weights, up to what a device changes too: rounding, and which units dropout drops.
 
-        So execution and compilation are no part of it.
+        Execution is part of it: where a weight is not used, a slice has no gradient and a masked one a gradient of 0,
+        by which momentum and decay go on. Compilation is not.
         """
         start = {} if self.start is None else {"start": self.start_hash}
         return {
@@ -51,12 +52,23 @@ class Training:
             "space": bench.space.hash,
             "data": bench.need_data("accuracy").identity,
             "seed": bench.seed,
+            "execution": self.table.execution,
             **start,
         }
 
-    def question(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
-        """What the trials of a study depend on, in the words of its page, and the space's own defaults."""
-        return self.table.question | {"start": self.start_hash, "defaults": dict(defaults) or None}
+    def question(self, bench: Workbench) -> dict[str, Any]:
+        """What the trials of a study depend on: the keys of the table with all defaults in their places.
+
+        So a default that is written out is no change, and one that another version of nasplat changes is.
+        """
+        return {
+            "method": self.table.method,
+            **asdict(self.recipe),
+            "seed": bench.seed,
+            "calibration_batches": self.table.calibration_batches,
+            "execution": self.table.execution,
+            "start": self.start_hash,
+        }
 
     def fresh(self, bench: Workbench) -> nn.Module:
         """The network as its training begins, on the CPU."""

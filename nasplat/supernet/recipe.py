@@ -23,7 +23,7 @@ class Recipe:
     batch_size: examples a step, of all processes together; one step serves all architectures of the step.
     learning_rate: the peak, after a linear warm-up (share `ramp` of the steps) and before a cosine to 0.
     optimiser: "sgd", with Nesterov momentum, or "adamw" (arXiv:1711.05101), for which about 1e-3 is a learning rate.
-    momentum: of SGD, and the first beta of AdamW, whose second is 0.999.
+    momentum: of SGD, plain where it is 0, and the first beta of AdamW, whose second is 0.999.
     weight_decay: of weights with more than one number a row, so not of norms and biases; 0.05 is usual for AdamW.
     label_smoothing: of the cross entropy, for classification only.
     clip_value: the largest absolute value in a gradient; then clip: the largest norm of all gradients together.
@@ -46,7 +46,7 @@ class Recipe:
         expect("batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
         expect("learning_rate", self.learning_rate, self.learning_rate > 0, "more than 0")
         expect("ramp", self.ramp, 0 <= self.ramp < 1, "0 to below 1, a share of all steps")
-        expect("momentum", self.momentum, 0 < self.momentum < 1, "between 0 and 1")
+        expect("momentum", self.momentum, 0 <= self.momentum < 1, "0 to below 1")
         expect("weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
         expect("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "0 to below 1")
         expect("clip", self.clip, self.clip is None or self.clip > 0, "more than 0")
@@ -62,7 +62,7 @@ def expect(name: str, value: object, fits: bool, expected: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where and how a training runs. Only the seed, and rounding by device and precision, touch its result.
+    """Where and how a training runs. Only seed, execution, and rounding by device and precision touch its result.
 
     device: "cpu", "cuda", "cuda:0"; the network is moved there.
     bf16, channels_last: autocast to bfloat16 and images in channels_last memory; None: on a GPU only.
@@ -103,7 +103,8 @@ def make_optimiser(net: nn.Module, recipe: Recipe) -> Optimizer:
 
 
 def _sgd(groups: list[dict[str, Any]], recipe: Recipe) -> Optimizer:
-    return SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True)
+    momentum = recipe.momentum  # torch has no Nesterov step without any
+    return SGD(groups, lr=recipe.learning_rate, momentum=momentum, nesterov=momentum > 0)
 
 
 def _adamw(groups: list[dict[str, Any]], recipe: Recipe) -> Optimizer:

@@ -16,7 +16,7 @@ PARAMS = '[[objective]]\nmetric = "params"\n'
 CHANGES = {
     "space": (
         {"space": 'name = "toy.py:SPACE"\nvalues = 5', "rest": DATA},
-        r"exists with space toy \(\w{12}\), not with space toy \(\w{12}\)",
+        r"space_arguments\.values = None, now it is 5",
     ),
     "data": ({"rest": f"{DATA}n = 32"}, r"data\.hash = \w+, now it is \w+"),
     "objectives": ({"rest": DATA + PARAMS}, "exists with objectives maximize toy.py:gain, not with"),

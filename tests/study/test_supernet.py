@@ -123,7 +123,7 @@ def test_loss_that_is_not_finite_ends_the_training_of_a_supernet_in_one_line(wri
     assert study.frame.empty
     mended = write_study(REST, **PARTS)  # no trial depends on the old page, so the name may stay
     assert mended.run(1).new == 1
-    with pytest.raises(NasplatError, match=r"supernet\.learning_rate = None, now it is 0\.1"):
+    with pytest.raises(NasplatError, match=r"supernet\.learning_rate = 0\.2, now it is 0\.1"):
         write_study(REST.replace("epochs = 1", "epochs = 1\nlearning_rate = 0.1"), **PARTS).run(2)
 
 

@@ -215,18 +215,42 @@ def test_other_defaults_of_a_family_are_another_question(write_study: WriteStudy
         .replace("trials = 2", "trials = 3")
     )
     study.path.write_text(page)
-    with pytest.raises(
-        NasplatError, match=r"was made with supernet\.defaults\.learning_rate = 0\.05, now it is 0\.1"
-    ):
+    with pytest.raises(NasplatError, match=r"was made with supernet\.learning_rate = 0\.05, now it is 0\.1"):
         open_study(study.path).run()
 
 
 def test_how_a_training_runs_is_no_part_of_the_question(write_study: WriteStudy) -> None:
     study = write_study(REST, **PARTS)
     study.run(1)
-    looked_at = write_study(REST + 'probes = ["load"]\nprobe_every = 3\nexecution = "mask"', **PARTS)
+    looked_at = write_study(REST + 'probes = ["load"]\nprobe_every = 3', **PARTS)
     assert looked_at.run(2).new == 1
     assert len(list(study.folder.rglob("supernet-*"))) == 1
+
+
+def test_execution_shapes_the_weights_so_it_is_part_of_the_question(write_study: WriteStudy) -> None:
+    study = write_study(REST, **PARTS)
+    study.run(1)
+    with pytest.raises(NasplatError, match=r"supernet\.execution = slice, now it is mask"):
+        write_study(REST + 'execution = "mask"', **PARTS).run(2)
+    masked = write_study(REST + 'execution = "mask"', **PARTS)
+    assert json_hash_of(masked) != json_hash_of(write_study(REST, **PARTS))
+
+
+def test_default_that_is_written_out_is_no_change(write_study: WriteStudy) -> None:
+    write_study(REST, **PARTS).run(1)
+    written = REST + 'momentum = 0.9\nseed = 0\nexecution = "slice"\nmethod = "sandwich"'
+    assert write_study(written, **PARTS).run(2).new == 1
+
+
+def test_default_of_another_version_is_another_question(
+    write_study: WriteStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = write_study(REST, **PARTS)
+    study.run(1)
+    newer = partial(METHODS["sandwich"], momentum=0.8)
+    monkeypatch.setitem(METHODS, "sandwich", newer)
+    with pytest.raises(NasplatError, match=r"supernet\.momentum = 0\.9, now it is 0\.8"):
+        open_study(study.path).run(2)
 
 
 def test_subnets_that_are_not_calibrated_keep_the_shared_statistics_and_say_so(
