@@ -68,7 +68,7 @@ def calibration_batches(train: Split, seed: int, *, size: int = 64, most: int = 
     size = min(size, len(train))
     order = torch.randperm(len(train), generator=generator(seed, CALIBRATION))
     number = min(most, len(train) // size)
-    return [take(train, indices)[0] for indices in order[: number * size].split(size)]
+    return [take(train, indices)[0] for indices in torch.split(order[: number * size], size)]
 
 
 @dataclass(frozen=True, slots=True)
