@@ -136,10 +136,27 @@ def test_the_others_gain_weight_linearly_in_delayed_shrinking(
 ) -> None:
     warmup, shrinking = METHODS["deps"]().schedule(convnets, digits, 0).phases
     assert warmup.until == 0.5
-    assert [shrinking.weight(0, done) for done in (0.0, 0.5)] == [1, 1]
-    rise = Rise(0.2, 0.5)
-    assert [rise(3, done) for done in (0.0, 0.25, 0.5, 0.9)] == pytest.approx([0.2, 0.6, 1.0, 1.0])
-    assert shrinking.weight == Rise(1e-3, 0.25)
+    assert shrinking.weight == Rise(1e-3, 0.25, count=4)
+    rise = Rise(0.2, 0.5, count=5)
+    for done, eps in ((0.0, 0.2), (0.25, 0.6), (0.5, 1.0), (0.9, 1.0)):
+        weights = [rise(number, done) for number in range(5)]
+        assert sum(weights) == pytest.approx(5)  # a weighted mean
+        assert [w / weights[0] for w in weights] == pytest.approx([1, eps, eps, eps, eps])
+
+
+def test_delayed_shrinking_goes_from_the_gradient_of_the_largest_to_that_of_the_mean() -> None:
+    rise = Rise(0.0, 1.0, count=4)
+    assert [rise(number, 0.0) / 4 for number in range(4)] == [1, 0, 0, 0]
+    assert [rise(number, 1.0) / 4 for number in range(4)] == [0.25] * 4
+
+
+@pytest.mark.parametrize("random", [0, 1, 3])
+def test_delayed_shrinking_counts_the_architectures_of_its_steps(
+    random: int, convnets: ElasticSpace, digits: Dataset
+) -> None:
+    shrinking = METHODS["deps"](random=random).schedule(convnets, digits, 0).phases[-1]
+    assert isinstance(shrinking.weight, Rise)
+    assert shrinking.weight.count == len(shrinking.policy.ask(3, deaf))
 
 
 def test_the_share_of_the_full_network_falls_linearly(convnets: ElasticSpace, digits: Dataset) -> None:

@@ -15,13 +15,20 @@ from nasplat.supernet.schedule import Phase
 
 @dataclass(frozen=True, slots=True)
 class Rise:
-    """Weight 1 for the first architecture of a step; `eps0` for the others, rising linearly to 1 over a share."""
+    """The first architecture of a step counts 1, each other eps, of the sum of these: a weighted mean of the losses.
+
+    eps is `eps0` at first and rises linearly to 1 over a share. The loop divides by the number of architectures, so
+    the weights are count / (1 + eps (count - 1)) for the first and eps times that for the others: at eps = 0 the
+    gradient is that of the first alone, at eps = 1 the plain mean.
+    """
 
     eps0: float
     share: float
+    count: int
 
     def __call__(self, number: int, done: float) -> float:
-        return 1.0 if number == 0 else min(1.0, self.eps0 + (1 - self.eps0) * done / self.share)
+        eps = min(1.0, self.eps0 + (1 - self.eps0) * done / self.share)
+        return (1.0 if number == 0 else eps) * self.count / (1 + eps * (self.count - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +37,10 @@ class DepSTraining(SandwichTraining):
 
     The largest trains alone for the first half. Then the sandwich begins, with in-place distillation from the
     largest, and the losses of the others count eps0 at first and rise linearly to 1, so that the largest is not
-    thrown off. The paper describes the rise, but not its curve: linear is ours.
+    thrown off: the gradient goes smoothly from the largest's own to the mean of the sandwich, for it is of the mean
+    with these weights. The paper describes the rise, but neither its curve nor the scale: linear and a mean are ours.
 
-    eps0: weight of the others' losses when shrinking begins.
+    eps0: weight of each other loss when shrinking begins, where that of the largest is 1.
     rise: share of the shrinking over which it grows to 1.
 
     Control: no delay and no rise, which is `bignas`.
@@ -52,4 +60,5 @@ class DepSTraining(SandwichTraining):
 
     def phase(self, space: Space, data: Dataset, seed: int) -> Phase:
         """The sandwich, in which the weight of all but the largest rises."""
-        return replace(SandwichTraining.phase(self, space, data, seed), weight=Rise(self.eps0, self.rise))
+        rise = Rise(self.eps0, self.rise, count=2 + self.random)
+        return replace(SandwichTraining.phase(self, space, data, seed), weight=rise)
