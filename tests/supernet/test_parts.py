@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, replace
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from nasplat.data import Dataset, Split, generator
 from nasplat.errors import TrainingError
@@ -32,6 +33,7 @@ from nasplat.supernet import (
 )
 from nasplat.supernet.feed import Feed
 from nasplat.supernet.methods import training_loss
+from nasplat.supernet.recipe import make_optimiser
 
 
 def deaf(arch: Arch) -> Tensor:
@@ -156,6 +158,8 @@ def test_what_needs_classes_is_refused_without(field: str, data: Dataset) -> Non
         ("batch_size", 0, "at least 1"),
         ("learning_rate", 0.0, "more than 0"),
         ("learning_rate", math.nan, "more than 0"),
+        ("momentum", -0.1, "0 to below 1"),
+        ("momentum", 1.0, "0 to below 1"),
         ("ramp", 1.0, "0 to below 1"),
         ("weight_decay", -1.0, "0 or more"),
         ("clip", 0.0, "more than 0"),
@@ -175,3 +179,16 @@ def test_an_impossible_setting_is_refused_in_one_line(field: str, value: object,
 def test_a_method_is_its_recipe_in_plain_values() -> None:
     table = {"epochs": 3, "random": 1, "alpha": 0.2}
     assert asdict(METHODS["sandwich"](**table)).items() >= table.items()
+
+
+def test_no_momentum_is_plain_gradient_descent(make_net: Callable[..., nn.Module]) -> None:
+    net = make_net()
+    recipe = Recipe(momentum=0.0, weight_decay=0.0, learning_rate=0.5)
+    optimiser = make_optimiser(net, recipe)
+    before = [p.detach().clone() for p in net.parameters()]
+    for _ in range(2):
+        for parameter in net.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        optimiser.step()
+    for old, parameter in zip(before, net.parameters(), strict=True):
+        torch.testing.assert_close(parameter, old - 1.0)
