@@ -46,9 +46,10 @@ def sampled(space: Space, n: int, seed: int) -> list[Arch]:
 class RankCorrelation:
     """Kendall's tau of inherited scores of a fixed sample of architectures, between one look and the last.
 
-    "tau" (None at the first look) and "score", the task's metric of every architecture on the validation split:
-    `kendall` compares those with other seeds and with training from scratch. A low tau late in a training says that
-    its ranking is still noise. Cost: for each architecture a recalibration and a pass over the validation split.
+    "tau" (None at the first look, and of a single architecture) and "score", the task's metric of every architecture on
+    the validation split: `kendall` compares those with other seeds and with training from scratch. A low tau late
+    in a training says that its ranking is still noise. Cost: for each architecture a recalibration and a pass over the
+    validation split.
     Source: "Deeper Insights into Weight Sharing in Neural Architecture Search" (arXiv:2001.01431).
     """
 
@@ -58,7 +59,7 @@ class RankCorrelation:
     def __call__(self, at: Look, before: Mapping[str, Any] | None) -> Mapping[str, Any]:
         archs = sampled(at.space, self.architectures, at.seed)
         scores = {arch.key: self._score(at, arch) for arch in archs}
-        tau = math.nan if before is None else kendall(scores, before["score"])
+        tau = math.nan if before is None or len(scores) < 2 else kendall(scores, before["score"])
         return {"tau": None if math.isnan(tau) else tau, "score": scores}
 
     @staticmethod
