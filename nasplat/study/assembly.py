@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from nasplat.arguments import accepts, check_arguments
 from nasplat.data import Dataset, load_data
-from nasplat.errors import InvalidStudy
+from nasplat.errors import InvalidStudy, NasplatError
 from nasplat.measure import pick_device
 from nasplat.metric import Workbench, source_hash
-from nasplat.plugins import load
+from nasplat.plugins import load, load_object
 from nasplat.search import Mirror, make_pruner, make_sampler
 from nasplat.space import Space
 from nasplat.store import Proposal, SpaceRecord, Store, StudyRecord
@@ -94,7 +94,7 @@ class Assembly:
 def assemble(study: StudyFolder, device: str | None = None) -> Assembly:
     """Turn the page into objects; raises in one line for whatever does not fit. The plan is made when it is needed."""
     page = study.page
-    data = None if page.data is None else load_data(page.data.name, base=study.folder, **page.data.arguments)
+    data = _data(study)
     arguments = space_arguments(study, data)
     bench = Workbench(
         make_space(study, arguments), data, device=str(pick_device(device or "auto")), seed=page.study.seed
@@ -104,8 +104,20 @@ def assemble(study: StudyFolder, device: str | None = None) -> Assembly:
         bench.calibration_batches = page.supernet.calibration_batches
         bench.seed = page.study.seed if page.supernet.seed is None else page.supernet.seed
         bench.inherits = True
-        training = make_training(page.supernet, bench, study.folder)
+        training = make_training(page.supernet, bench, study.folder, _known_start(study))
     return Assembly(study, bench, training, arguments)
+
+
+def _data(study: StudyFolder) -> Dataset | None:
+    """The page's data; for a user's own, its source is part of what it is: loss and augmentation are written there."""
+    table = study.page.data
+    if table is None:
+        return None
+    data = load_data(table.name, base=study.folder, **table.arguments)
+    if ":" not in table.name:
+        return data
+    source = source_hash(load_object(table.name, study.folder))
+    return replace(data, origin={**data.origin, "source": source})
 
 
 def space_arguments(study: StudyFolder, data: Dataset | None) -> dict[str, Any]:
@@ -156,6 +168,16 @@ def run_study(
     return loop.run(limits)
 
 
+def _known_start(study: StudyFolder) -> str | None:
+    """The hash of the file that the stored study's supernet began with: once it is trained, the file may go."""
+    try:
+        question = study.record.config.get("supernet") or {}
+    except NasplatError:  # the study was not run yet
+        return None
+    found = question.get("start")
+    return None if found is None else str(found)
+
+
 def _limits(page: StudyTable, trials: int | None, timeout: float | None) -> Limits:
     """The page's limits with those of the call in their place."""
     if trials is not None and trials < 1:
@@ -180,6 +202,8 @@ def enqueue(
 def join_study(assembly: Assembly) -> Shelf:
     """The study's place in its store, which is made where there is none; refuses one that asks another question."""
     study, record = assembly.study, assembly.record()
+    if assembly.training is not None:
+        assembly.training.check(assembly.bench)
     store = Store.open(study.page.study.store, base=study.folder)
     _refuse_other_keys(store, record)
     study_id = store.create_study(record)  # refuses another space and other objectives

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from time import sleep
 from typing import Any
 
 from torch import nn
 
-from nasplat.arguments import check_arguments
+from nasplat.arguments import accepts, check_arguments
 from nasplat.elastic import ElasticSpace
 from nasplat.errors import InvalidStudy, StoreError, expected_one_of
 from nasplat.files import file_hash, json_hash
@@ -24,6 +24,7 @@ from nasplat.study.team import Team
 from nasplat.study.worker import LEASE_SECONDS, LeaseLost
 from nasplat.supernet import METHODS, Method, Schedule, Settings, load_weights, train
 from nasplat.supernet.probes import Probe, Tally, make_probe
+from nasplat.supernet.probes.conflict import GradientConflict
 from nasplat.supernet.start import load_start
 
 _POLL_SECONDS = 1.0
@@ -70,10 +71,19 @@ class Training:
             "start": self.start_hash,
         }
 
+    def check(self, bench: Workbench) -> None:
+        """Raise in one line for what a training would find out: kinds of probes, and phases that do not fit."""
+        for probe in self.probes.values():
+            if isinstance(probe, GradientConflict):
+                probe.choices(bench.space)
+        self.recipe.schedule(bench.space, bench.need_data("accuracy"), bench.seed)
+
     def fresh(self, bench: Workbench) -> nn.Module:
         """The network as its training begins, on the CPU."""
         net = bench.make_supernet()
         if self.start is not None:
+            if not self.start.is_file():
+                raise _no_start(self.table, self.start)
             load_start(net, bench.space, self.start)
         return net
 
@@ -93,8 +103,13 @@ class Training:
         )
 
 
-def make_training(table: Supernet, bench: Workbench, folder: Path) -> Training:
-    """The objects of a [supernet] table; raises in one line for what does not fit."""
+def make_training(
+    table: Supernet, bench: Workbench, folder: Path, known_start: str | None = None
+) -> Training:
+    """The objects of a [supernet] table; raises in one line for what does not fit.
+
+    known_start: the hash of `start` where a study was made with it, which stands for a file that is gone.
+    """
     recipe = _recipe(table, bench.recipe)
     if not isinstance(bench.space, ElasticSpace):
         raise InvalidStudy(
@@ -107,9 +122,21 @@ def make_training(table: Supernet, bench: Workbench, folder: Path) -> Training:
         )
     probes = {name: make_probe(name) for name in table.probes}
     start = None if table.start is None else folder / table.start
-    if start is not None and not start.is_file():
-        raise InvalidStudy(f"[supernet] start = {table.start!r}: there is no file {start}; correct the path")
-    return Training(table, recipe, probes, start, None if start is None else file_hash(start))
+    return Training(table, recipe, probes, start, _start_hash(table, start, known_start))
+
+
+def _start_hash(table: Supernet, start: Path | None, known: str | None) -> str | None:
+    if start is None:
+        return None
+    if start.is_file():
+        return file_hash(start)
+    if known is None:
+        raise _no_start(table, start)
+    return known
+
+
+def _no_start(table: Supernet, start: Path) -> InvalidStudy:
+    return InvalidStudy(f"[supernet] start = {table.start!r}: there is no file {start}; correct the path")
 
 
 def _recipe(table: Supernet, defaults: Mapping[str, Any]) -> Method:
@@ -119,6 +146,10 @@ def _recipe(table: Supernet, defaults: Mapping[str, Any]) -> Method:
             f"[supernet] method {table.method!r} is unknown; {expected_one_of(table.method, METHODS)}"
         )
     kind, where = METHODS[table.method], f"[supernet] {table.method}"
+    for key in table.arguments:
+        if not accepts(kind, key):
+            known = [*Supernet.model_fields, *(field.name for field in fields(kind))]
+            raise InvalidStudy(f"{where} has no key {key!r}; {expected_one_of(key, known)}")
     return kind(**check_arguments(kind, {**defaults, **table.arguments}, where))
 
 
@@ -156,6 +187,8 @@ def ready_supernet(bench: Workbench, shelf: Shelf, training: Training, watcher: 
             team.wait()
             sleep(_POLL_SECONDS)
     load_supernet(bench, shelf, training)
+    if training.probes and not (trained or waiting or shelf.store.observations(shelf.study_id)):
+        watcher.say("probes look only while a supernet is trained; this one was trained before")
     return trained
 
 

@@ -23,15 +23,15 @@ from nasplat.study.team import Team, gathered
 from nasplat.supernet.probes.ranks import sampled
 
 RANDOM = 5
-"""Random subnets that are judged; the table shows the one in the middle."""
+"""Random subnets that are judged; the table shows the median of each of their numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedSupernet:
     """A trained supernet: its file of weights, whether this call trained it, and what its subnets are worth.
 
-    subnets: a row each for the smallest, the median of a few random and the largest one: parameters, and the task's
-    metric on the validation split, judged as a search judges it.
+    subnets: a row each for the smallest, a few random and the largest one: parameters, and the task's metric on the
+    validation split, judged as a search judges it. Of the random ones each column shows its own median.
     """
 
     path: Path

@@ -95,6 +95,57 @@ def test_start_decides_the_weights_and_belongs_to_their_origin(write_study: Writ
         begun.run(2)
 
 
+def test_start_may_go_once_the_supernet_is_trained(write_study: WriteStudy) -> None:
+    plain = write_study(REST, **PARTS)
+    space = assemble(plain).bench.space
+    start = plain.folder / "start.safetensors"
+    study = write_study(REST + 'start = "start.safetensors"', **PARTS)
+    with pytest.raises(NasplatError, match=r"start = 'start\.safetensors': there is no file"):
+        study.run(1)
+    save_weights(space.build(space.largest(), 1), start)
+    study.run(1)
+    start.unlink()
+    assert open_study(study.path).run(2).new == 1
+    next(study.folder.rglob("supernet-*.safetensors")).unlink()
+    with pytest.raises(NasplatError, match=r"start = 'start\.safetensors': there is no file"):
+        open_study(study.path).run(3)
+
+
+@pytest.mark.parametrize(
+    ("keys", "line"),
+    [
+        ('probes = ["gradient_conflict:depht"]', r"no choice of the kind 'depht'; .*'depth'"),
+        ('method = "ofa"\norder = ["colour"]', "colour"),
+        ("calibration_batch = 4", r"has no key 'calibration_batch'; .*'calibration_batches'"),
+        ("learning_rat = 0.1", r"has no key 'learning_rat'; .*'learning_rate'"),
+    ],
+)
+def test_what_does_not_fit_is_told_before_a_store_is_made(
+    write_study: WriteStudy, keys: str, line: str
+) -> None:
+    study = write_study(REST + keys, **PARTS)
+    with pytest.raises(NasplatError, match=line) as told:
+        study.train()
+    assert "\n" not in str(told.value)
+    assert not (study.folder / "study.db").exists()
+
+
+def test_probes_that_come_after_the_training_are_told_so(write_study: WriteStudy) -> None:
+    write_study(REST, **PARTS).train()
+    lines: list[str] = []
+    write_study(REST + 'probes = ["load"]', **PARTS).train(watcher=Listening(lines))
+    assert lines == ["probes look only while a supernet is trained; this one was trained before"]
+
+
+def test_edited_loss_of_own_data_is_another_question(write_study: WriteStudy) -> None:
+    study = write_study(REST, **PARTS)
+    study.run(1)
+    toy = study.folder / "toy.py"
+    toy.write_text(toy.read_text() + "\n# another loss\n")
+    with pytest.raises(NasplatError, match=r"data\.made\.source = \w+, now it is \w+"):
+        open_study(study.path).run(2)
+
+
 def json_hash_of(study: Study) -> str:
     from nasplat.files import json_hash
 

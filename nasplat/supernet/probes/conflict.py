@@ -34,9 +34,10 @@ class GradientConflict:
     unit: ClassVar[str] = "1"
 
     def __call__(self, at: Look, before: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        return {choice.name: self._table(at, choice) for choice in self._choices(at.space)}
+        return {choice.name: self._table(at, choice) for choice in self.choices(at.space)}
 
-    def _choices(self, space: Space) -> list[Choice]:
+    def choices(self, space: Space) -> list[Choice]:
+        """The choices of a space that it looks at; NasplatError where there is none of its kind."""
         several = [choice for choice in space.choices if len(choice.values) > 1]
         kinds = list(dict.fromkeys(choice.kind for choice in several))
         if self.kind is not None and self.kind not in kinds:
