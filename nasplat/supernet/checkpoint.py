@@ -22,12 +22,13 @@ from nasplat.supernet.weights import check_tensors, copy_tensors, read_tensors, 
 
 @dataclass(slots=True)
 class Progress:
-    """How far a training is: steps done, passes (forward and backward), seconds, loss of the last step."""
+    """How far a training is: steps, passes (forward and backward), seconds, mean and first loss of the last step."""
 
     steps: int = 0
     passes: int = 0
     seconds: float = 0.0
     loss: float = float("nan")
+    first_loss: float = float("nan")
 
 
 @dataclass(frozen=True, slots=True)

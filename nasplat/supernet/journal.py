@@ -27,8 +27,9 @@ class TrainingReport:
     """What a training did; all but the speed includes what it did before it was resumed.
 
     passes: forward and backward passes, one for each architecture of each step; those of a judge, forward only, are
-    not among them. loss: mean over the architectures of the last step. images_per_second: examples, each counted
-    once a step.
+    not among them. loss: mean over the architectures of the last step, which with distillation are different losses.
+    first_loss: of its first architecture, by the labels where that one teaches. images_per_second: examples, each
+    counted once a step.
     """
 
     steps: int
@@ -37,6 +38,7 @@ class TrainingReport:
     loss: float
     passes: int
     images_per_second: float
+    first_loss: float = math.nan
 
 
 class Journal:
@@ -94,6 +96,7 @@ class Journal:
             loss=self.progress.loss,
             passes=self.progress.passes,
             images_per_second=done * batch_size / seconds if done else 0.0,
+            first_loss=self.progress.first_loss,
         )
 
     def _look(self) -> None:
@@ -102,15 +105,23 @@ class Journal:
         losses = iter(torch.cat([losses for _, losses in unread]).tolist() if unread else [])
         self._looked = monotonic()
         self.progress.seconds = self.seconds_before + self._looked - self._started
-        means = []
+        means, firsts = [], []
         for step, (archs, _) in enumerate(unread, start=self.progress.steps - len(unread)):
             own = list(islice(losses, len(archs)))
             self._check(step, archs, own)
             means.append(sum(own) / len(own))
+            firsts.append(own[0])
         if means:
-            self.progress.loss = means[-1]
-            if self.settings.progress and self.world.main:
-                self.settings.progress(self.progress.steps, self.steps, {"loss": sum(means) / len(means)})
+            self.progress.loss, self.progress.first_loss = means[-1], firsts[-1]
+            self._tell(means, firsts)
+
+    def _tell(self, means: Sequence[float], firsts: Sequence[float]) -> None:
+        """Report the losses since the last look; that of the first architectures where there are others."""
+        figures = {"loss": sum(means) / len(means)}
+        if means != firsts:
+            figures["first"] = sum(firsts) / len(firsts)
+        if self.settings.progress and self.world.main:
+            self.settings.progress(self.progress.steps, self.steps, figures)
 
     def _check(self, step: int, archs: Sequence[Arch], losses: Sequence[float]) -> None:
         """Raise TrainingError for losses that are not finite."""

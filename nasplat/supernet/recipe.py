@@ -71,7 +71,8 @@ class Settings:
     compile: torch.compile what has a fixed shape: of slices the largest and the smallest architecture alone.
     checkpoint: the file to resume from and to write to; None: nothing is kept.
     save_every: seconds between checkpoints. pulse: seconds between looks at the loss, each with one call of
-    progress(done steps, all steps, {"loss": mean since the last look}), and one at the end.
+    progress(done steps, all steps, {"loss": mean since the last look}), and one at the end; with "first", that of the
+    first architecture of each step alone, where there are others.
     """
 
     device: str = "cpu"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -78,15 +78,18 @@ def test_policies_hear_the_losses_of_what_they_asked_for(space: Space, data: Dat
             assert not any(loss.requires_grad for loss in losses)
             heard.append((list(archs), [float(loss) for loss in losses]))
 
-    both = (space.smallest(), space.largest())
+    both, told = (space.smallest(), space.largest()), list[Mapping[str, float]]()
     report = train(
         make_net(),
         data,
         Schedule((Phase(1.0, Curious(both), label_loss(F.cross_entropy)),)),
         Recipe(epochs=2, batch_size=12),
+        Settings(pulse=0, progress=lambda done, steps, figures: told.append(figures)),
     )
     assert [archs for archs, _ in heard] == [list(both)] * 4
     assert report.loss == pytest.approx(sum(heard[-1][1]) / 2)
+    assert report.first_loss == pytest.approx(heard[-1][1][0])
+    assert told == [{"loss": pytest.approx(sum(two) / 2), "first": pytest.approx(two[0])} for _, two in heard]
 
 
 def test_a_frozen_teacher_speaks_once_a_step_in_eval_mode_and_is_followed(
