@@ -59,6 +59,9 @@ def front(
         typer.echo(json.dumps(as_objects(frame), indent=1))
     elif as_csv:
         typer.echo(frame.to_csv(index=False), nl=False)
+    elif frame.empty:
+        kept = " that keeps all constraints" if opened.page.constraint else ""
+        typer.echo(f"no finished trial yet{kept}")
     else:
         print_table(frame.drop(columns=["seconds"]), f"Pareto front of {opened.name!r}", opened.units)
     if output is not None:
