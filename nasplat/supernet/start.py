@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from nasplat.supernet.weights import copy_tensors
 
 FIRST_TAG = 2**32  # no weight is as large; in double precision tags stay whole numbers
 NOWHERE = -1
+SAVE = "save module.state_dict(), names with tensors"
+WRAPPED = "module."  # how DistributedDataParallel and DataParallel name what they wrap
 
 
 def load_start(net: nn.Module, space: Space, path: Path) -> None:
@@ -121,12 +124,30 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise TrainingError(f"{path} is missing: give a file of weights to start from")
     try:
         tensors = _load(path)
+    except (
+        UnpicklingError,
+        KeyError,
+        EOFError,
+        RuntimeError,
+    ) as error:  # torch advises to run what the file holds
+        raise TrainingError(f"{path} holds more than tensors, or is damaged: {SAVE}") from error
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise TrainingError(f"{path} cannot be read ({reason}): save a state_dict as safetensors") from error
-    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
-        raise TrainingError(f"{path} holds no state_dict: save module.state_dict(), names with tensors")
+    if isinstance(tensors, dict) and isinstance(tensors.get("state_dict"), dict):
+        raise TrainingError(
+            f"{path} holds a state_dict among other things: save the one under 'state_dict' alone"
+        )
+    if not isinstance(tensors, dict) or not all(_dense(name, value) for name, value in tensors.items()):
+        raise TrainingError(f"{path} holds no state_dict of dense real tensors: {SAVE}")
     return tensors
+
+
+def _dense(name: object, value: object) -> bool:
+    """Whether an entry is one of a usual state_dict."""
+    if not isinstance(name, str) or not isinstance(value, Tensor):
+        return False
+    return value.layout == torch.strided and not value.is_complex() and not value.is_quantized
 
 
 def _load(path: Path) -> Any:
@@ -138,7 +159,15 @@ def _load(path: Path) -> Any:
 
 
 def _check(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path, what: str) -> None:
+    """Raise TrainingError unless names and shapes are the expected ones and all numbers are finite."""
     for name in sorted(found.keys() | expected.keys()):
         theirs, ours = (str(tuple(t[name].shape)) if name in t else "absent" for t in (found, expected))
         if theirs != ours:
-            raise TrainingError(f"{path} does not fit {what}: {name} is {theirs}, expected {ours}")
+            wrapped = bool(found) and all(key.startswith(WRAPPED) for key in found)
+            hint = f"; all its names begin with {WRAPPED!r}: save net.module.state_dict()" if wrapped else ""
+            raise TrainingError(f"{path} does not fit {what}: {name} is {theirs}, expected {ours}{hint}")
+    for name, tensor in found.items():
+        if not tensor.isfinite().all():
+            raise TrainingError(
+                f"{path} has numbers in {name} that are not finite: start from a sound training"
+            )

@@ -161,6 +161,10 @@ def spoilt(state: dict[str, Tensor], how: str) -> dict[str, Tensor]:
         return {name: tensor for name, tensor in state.items() if name != "head.weight"}
     if how == "extra":
         return state | {"more": torch.zeros(2)}
+    if how == "wrapped":
+        return {f"module.{name}": tensor for name, tensor in state.items()}
+    if how == "NaN":
+        return state | {"head.weight": state["head.weight"] * torch.nan}
     return state | {"head.weight": torch.zeros(3, 7)}
 
 
@@ -184,6 +188,18 @@ def test_weights_that_do_not_fit_are_named_and_change_nothing(how: str, message:
     assert unchanged(net, before)
 
 
+def test_a_wrapped_network_is_told_as_one_and_numbers_must_be_finite(tmp_path: Path) -> None:
+    space, path = family("elastic_convnet"), tmp_path / "largest.safetensors"
+    net = space.supernet(seed=1)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    messages = {"wrapped": r"begin with 'module.': save net.module", "NaN": "head.weight that are not finite"}
+    for how, message in messages.items():
+        save_file(spoilt(dict(trained(space).state_dict()), how), path)
+        with pytest.raises(TrainingError, match=message):
+            load_start(net, space, path)
+        assert unchanged(net, before)
+
+
 def test_a_supernet_of_another_size_is_told_as_one(tmp_path: Path) -> None:
     space, path = family("elastic_convnet"), tmp_path / "net.safetensors"
     other: ElasticSpace = load("spaces", "elastic_convnet")(**FAMILIES["elastic_convnet"] | {"stages": 1})
@@ -202,10 +218,18 @@ class Unsafe:
         ("gone.pt", None, "is missing"),
         ("w.bin", b"x", "expected .safetensors, .pt or .pth, not '.bin'"),
         ("w.safetensors", b"x", "cannot be read"),
-        ("w.pt", b"x", "cannot be read"),
-        ("w.pt", {"epoch": 3}, r"holds no state_dict: save module.state_dict\(\)"),
+        ("w.pt", b"x", "holds more than tensors, or is damaged"),
+        ("w.pt", {"epoch": 3}, r"holds no state_dict of dense real tensors: save module.state_dict\(\)"),
+        ("w.pt", {0: torch.zeros(2), "a": torch.zeros(2)}, "holds no state_dict"),
+        ("w.pt", {"a": torch.eye(2).to_sparse()}, "holds no state_dict"),
+        ("w.pt", {"a": torch.zeros(2, dtype=torch.complex64)}, "holds no state_dict"),
+        ("w.pt", {"state_dict": {"a": torch.zeros(2)}, "epoch": 3}, "save the one under 'state_dict' alone"),
         ("w.pt", [1, 2], "holds no state_dict"),
-        ("w.pt", {"weight": Unsafe()}, "cannot be read"),
+        (
+            "w.pt",
+            {"weight": Unsafe()},
+            r"w.pt holds more than tensors, or is damaged: save module.state_dict\(\)",
+        ),
     ],
 )
 def test_a_file_that_holds_no_weights_is_one_line(
