@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nasplat.errors import TrainingError
+from nasplat.files import json_hash
 from nasplat.supernet.schedule import Stateful
 from nasplat.supernet.weights import check_tensors, copy_tensors, read_tensors, write_tensors
 
@@ -62,12 +63,18 @@ class Checkpoint:
             )
         if self.path is None or not write:
             return
-        metadata = {"identity": self.identity, "progress": json.dumps(asdict(progress))}
-        write_tensors(self.path, weights | self._optimiser() | self._learned(), metadata)
+        tensors = weights | self._optimiser() | self._learned()
+        metadata = {
+            "identity": self.identity,
+            "progress": json.dumps(asdict(progress)),
+            "forms": _forms(tensors),
+        }
+        write_tensors(self.path, tensors, metadata)
 
-    def load(self) -> Progress:
+    def load(self, steps: int | None = None) -> Progress:
         """Bring back network, optimiser and parts; a new Progress where there is no file.
 
+        steps: of the whole training, beyond which no progress is.
         TrainingError, and nothing changed, where the file is damaged or of another training.
         """
         if self.path is None or not self.path.exists():
@@ -79,6 +86,10 @@ class Checkpoint:
                 " delete it, or run with its old settings"
             )
         progress = _progress(metadata, self.path)
+        whole = metadata.get("forms") == _forms(tensors) and _finite(_named(tensors, "net"))
+        if not whole or (steps is not None and progress.steps > steps):
+            reason = "more steps than the training has" if whole else "a tensor is missing or not finite"
+            raise TrainingError(f"{self.path} is damaged ({reason}); delete it and train again")
         self._restore(tensors, self.path)
         return progress
 
@@ -124,9 +135,15 @@ def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _progress(metadata: dict[str, str], path: Path) -> Progress:
     try:
-        return Progress(**json.loads(metadata["progress"]))
+        kinds, table = asdict(Progress()), json.loads(metadata["progress"])
+        return Progress(**{name: type(kinds[name])(value) for name, value in table.items()})
     except (KeyError, TypeError, ValueError) as error:
         raise TrainingError(f"{path} is damaged ({error!r}); delete it and train again") from error
+
+
+def _forms(tensors: Mapping[str, Tensor]) -> str:
+    """The hash of names, shapes and types: what a whole file holds."""
+    return json_hash({name: [list(t.shape), str(t.dtype)] for name, t in tensors.items()})
 
 
 def _finite(tensors: dict[str, Tensor]) -> bool:

@@ -46,7 +46,7 @@ class Journal:
 
     def __init__(self, settings: Settings, checkpoint: Checkpoint, steps: int, world: World) -> None:
         self.settings, self.checkpoint, self.steps, self.world = settings, checkpoint, steps, world
-        self.progress = checkpoint.load()
+        self.progress = checkpoint.load(steps)
         if not world.agree(self.progress.steps):
             raise TrainingError(
                 f"{checkpoint.path} is not the same file for all processes; put it where each can read it"

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -207,6 +208,46 @@ def test_a_damaged_checkpoint_is_one_line_and_changes_nothing(run: Run, tmp_path
             run(checkpoint=path)
         assert "\n" not in str(caught.value)
         assert path.read_bytes() == content
+
+
+def without(prefix: str) -> Callable[[dict[str, Tensor], dict[str, str]], dict[str, Tensor]]:
+    return lambda tensors, _: {name: t for name, t in tensors.items() if not name.startswith(prefix)}
+
+
+def spoilt(tensors: dict[str, Tensor], _: dict[str, str]) -> dict[str, Tensor]:
+    return tensors | {"net.last.bias": tensors["net.last.bias"] * torch.nan}
+
+
+def at_step(steps: object) -> Callable[[dict[str, Tensor], dict[str, str]], dict[str, Tensor]]:
+    def edit(tensors: dict[str, Tensor], metadata: dict[str, str]) -> dict[str, Tensor]:
+        metadata["progress"] = json.dumps(json.loads(metadata["progress"]) | {"steps": steps})
+        return tensors
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [without("optimiser"), without("net.last.bias"), spoilt, at_step(10**6), at_step("x"), at_step(None)],
+)
+def test_a_checkpoint_that_was_tampered_with_is_refused_and_the_network_stays(
+    edit: Callable[[dict[str, Tensor], dict[str, str]], dict[str, Tensor]],
+    run: Run,
+    space: Space,
+    data: Dataset,
+    make_net,  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "checkpoint"
+    run(checkpoint=path)
+    with safe_open(path, "pt") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    save_file(edit(tensors, metadata), path, metadata)
+    net = make_net(9)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    with pytest.raises(TrainingError, match=r"is damaged .*; delete it and train again"):
+        train(net, data, METHOD.schedule(space, data, 0), METHOD, Settings(checkpoint=path))
+    assert all(tensor.equal(before[name]) for name, tensor in net.state_dict().items())
 
 
 @pytest.mark.parametrize("other", ["recipe", "method", "seed", "space", "data", "augmentation"])
