@@ -47,7 +47,7 @@ def test_train_prints_the_weights_a_table_and_the_next_command(nasplat: Nasplat,
     lines = said.out.splitlines()
     assert (said.code, said.err) == (0, "")
     assert lines[0] == "training the supernet of elastic_convnet (12 architectures)"
-    assert re.fullmatch(r"training 6/6 steps  loss [\d.]+", lines[-9])
+    assert re.fullmatch(r"training 6/6 steps  loss [\d.]+  first [\d.]+", lines[-9])
     assert re.fullmatch(r"trained 2 epochs in \d+\.\d s, loss [\d.]+", lines[-8])
     assert Path(lines[-7].removeprefix("weights: ")).is_file()
     assert lines[-6].rstrip() == "Subnets, validation split"
