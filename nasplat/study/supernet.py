@@ -232,7 +232,8 @@ def _train(bench: Workbench, shelf: Shelf, training: Training, worker: str, watc
     )
     shelf.keep_supernet(f"{checkpoint.stem}.safetensors", net, origin)
     checkpoint.unlink(missing_ok=True)
-    watcher.say(f"trained {report.epochs} epochs in {report.seconds:.1f} s, loss {report.loss:.3g}")
+    first = "" if report.first_loss == report.loss else f" ({report.first_loss:.3g} of the first network)"
+    watcher.say(f"trained {report.epochs} epochs in {report.seconds:.1f} s, loss {report.loss:.3g}{first}")
 
 
 def join_training(bench: Workbench, training: Training, folder: Path) -> None:

@@ -116,7 +116,10 @@ def test_equal_text_has_an_equal_identity_wherever_it_lies_and_other_text_anothe
         ({"path": "empty.txt"}, "the train part of the text has 0 tokens, but a window and the next token"),
         ({"path": "poem.txt", "context": 41}, "the validation part of the text has 41 tokens, but a window"),
         ({"path": "poem.txt", "context": 2.5}, "context = 2.5: expected a whole number of"),
-        ({"path": "poem.txt", "validation": math.nan}, "validation = nan and test = 0.1: expected shares above 0"),
+        (
+            {"path": "poem.txt", "validation": math.nan},
+            "validation = nan and test = 0.1: expected shares above 0",
+        ),
         ({"path": "poem.txt", "context": 0}, "context = 0: expected a whole number of characters from 1 up"),
         ({"path": "poem.txt", "stride": 0}, "stride = 0: expected a whole number of characters from 1 up"),
         ({"level": "character"}, "level = 'character' of a text is unknown; did you mean 'characters'"),
