@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -122,18 +121,12 @@ def _read(path: Path) -> dict[str, Tensor]:
     """The tensors of a file by name."""
     if not path.is_file():
         raise TrainingError(f"{path} is missing: give a file of weights to start from")
+    if path.suffix not in LOADERS:
+        raise TrainingError(f"{path} cannot be read: expected .safetensors, .pt or .pth, not {path.suffix!r}")
     try:
-        tensors = _load(path)
-    except (
-        UnpicklingError,
-        KeyError,
-        EOFError,
-        RuntimeError,
-    ) as error:  # torch advises to run what the file holds
+        tensors = LOADERS[path.suffix](path)
+    except Exception as error:  # whatever it is; torch would advise to run what the file holds
         raise TrainingError(f"{path} holds more than tensors, or is damaged: {SAVE}") from error
-    except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise TrainingError(f"{path} cannot be read ({reason}): save a state_dict as safetensors") from error
     if isinstance(tensors, dict) and isinstance(tensors.get("state_dict"), dict):
         raise TrainingError(
             f"{path} holds a state_dict among other things: save the one under 'state_dict' alone"
@@ -150,12 +143,15 @@ def _dense(name: object, value: object) -> bool:
     return value.layout == torch.strided and not value.is_complex() and not value.is_quantized
 
 
-def _load(path: Path) -> Any:
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    if path.suffix in (".pt", ".pth"):
-        return torch.load(path, map_location="cpu", weights_only=True)
-    raise ValueError(f"expected .safetensors, .pt or .pth, not {path.suffix!r}")
+def _torch_load(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+LOADERS: dict[str, Callable[[Path], Any]] = {
+    ".safetensors": load_file,
+    ".pt": _torch_load,
+    ".pth": _torch_load,
+}
 
 
 def _check(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path, what: str) -> None:

@@ -48,7 +48,9 @@ def test_train_prints_the_weights_a_table_and_the_next_command(nasplat: Nasplat,
     assert (said.code, said.err) == (0, "")
     assert lines[0] == "training the supernet of elastic_convnet (12 architectures)"
     assert re.fullmatch(r"training 6/6 steps  loss [\d.]+  first [\d.]+", lines[-9])
-    assert re.fullmatch(r"trained 2 epochs in \d+\.\d s, loss [\d.]+", lines[-8])
+    assert re.fullmatch(
+        r"trained 2 epochs in \d+\.\d s, loss [\d.]+ \([\d.]+ of the first network\)", lines[-8]
+    )
     assert Path(lines[-7].removeprefix("weights: ")).is_file()
     assert lines[-6].rstrip() == "Subnets, validation split"
     assert [row.split()[0] for row in lines[-5:-1]] == ["subnet", "smallest", "median", "largest"]

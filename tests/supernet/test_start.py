@@ -217,7 +217,7 @@ class Unsafe:
     [
         ("gone.pt", None, "is missing"),
         ("w.bin", b"x", "expected .safetensors, .pt or .pth, not '.bin'"),
-        ("w.safetensors", b"x", "cannot be read"),
+        ("w.safetensors", b"x", "holds more than tensors, or is damaged"),
         ("w.pt", b"x", "holds more than tensors, or is damaged"),
         ("w.pt", {"epoch": 3}, r"holds no state_dict of dense real tensors: save module.state_dict\(\)"),
         ("w.pt", {0: torch.zeros(2), "a": torch.zeros(2)}, "holds no state_dict"),
