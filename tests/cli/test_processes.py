@@ -26,7 +26,9 @@ def test_ctrl_c_ends_with_code_130_and_the_next_run_finishes(nasplat: Nasplat, f
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # a shell's background jobs ignore it
     )
     calls = folder / "calls.txt"
     end = time.monotonic() + 60

@@ -153,7 +153,7 @@ def test_the_built_in_family_is_masked_as_it_is_sliced(norm: str, block: str) ->
     net, x, rng = space.supernet(), torch.randn(3, 3, 8, 8), np.random.default_rng(0)
     for arch in [space.smallest(), space.largest(), *(space.sample(rng) for _ in range(3))]:
         for kind in SOFT:
-            assert distance(net(x, kind.one_hot(space, arch)), net(x, arch)) <= 1e-6
+            assert distance(net(x, kind.one_hot(space, arch)), net(x, arch)) <= 1e-5
 
 
 SHAPE = Shape(W, HIDDEN, W, K)

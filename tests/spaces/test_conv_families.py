@@ -96,7 +96,7 @@ def test_subnets_equal_the_supernet_where_the_signal_is_alive(family: str) -> No
         for arch in archs(space):
             expected = settle(net, arch)(images(), arch)
             assert float(expected.std(0).max()) > 1e-2
-            assert distance(extract(net, arch)(images()), expected) < 2e-6
+            assert distance(extract(net, arch)(images()), expected) < 1e-5
 
 
 @families
@@ -109,8 +109,8 @@ def test_soft_and_masked_execution_of_one_architecture_equal_slices(family: str,
             settle(net, arch).train(training)
             soft, masked = (net(images(), kind.one_hot(space, arch)) for kind in (SoftArch, Masks))
             sliced = net(images(), arch)
-            assert distance(soft, sliced) < 2e-6
-            assert distance(masked, sliced) < 2e-6
+            assert distance(soft, sliced) < 1e-5
+            assert distance(masked, sliced) < 1e-5
 
 
 @families
@@ -181,7 +181,7 @@ def test_a_family_takes_norms_by_name(family: str, norm: str) -> None:
     net, arch = space.supernet(), space.sample(np.random.default_rng(1))
     with torch.no_grad():
         expected = settle(net, arch)(images(), arch)
-        assert distance(extract(net, arch)(images()), expected) < 2e-6
+        assert distance(extract(net, arch)(images()), expected) < 1e-5
 
 
 def test_a_group_that_divides_no_width_is_told_in_one_line() -> None:
