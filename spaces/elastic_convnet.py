@@ -31,9 +31,8 @@ from nasplat.elastic import (
     Scaled,
     Size,
 )
-from nasplat.elastic.blocks import BasicBlock, ConvNorm, InvertedResidual, Shape, Style
-from nasplat.elastic.norms import norms_without_key
-from nasplat.elastic.options import (
+from nasplat.elastic.blocks.convolutional import BasicBlock, ConvNorm, InvertedResidual, Shape, Style
+from nasplat.elastic.blocks.options import (
     Options,
     StageOptions,
     Values,
@@ -45,6 +44,7 @@ from nasplat.elastic.options import (
     per_stage,
     whole,
 )
+from nasplat.elastic.layers.norms import norms_without_key
 from nasplat.errors import NasplatError, expected_one_of
 from nasplat.space import Arch, SpaceFactory
 
@@ -158,7 +158,7 @@ def elastic_convnet(
     stem_stride: 2 or more for large images.
     block: "residual", two ordinary convolutions; or "inverted", expand, filter each channel, project.
     squeeze_excite: whether inverted blocks weigh their channels by squeeze-and-excitation.
-    norm: a name in nasplat.elastic.norms.NORMS but "keyed"; norm_group: the channels in a group of norms with groups,
+    norm: a name in nasplat.elastic.NORMS but "keyed"; norm_group: the channels in a group of norms with groups,
     by default the largest number up to 8 that divides all widths.
 
     Each stage but the first halves the image, unless it would fall under 2x2. The choices are named width1, depth1,

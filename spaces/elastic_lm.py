@@ -22,8 +22,8 @@ from nasplat.elastic import (
     ElasticSpace,
     TransformerBlock,
 )
-from nasplat.elastic.options import whole
-from nasplat.elastic.transformer import TransformerOptions, transformer_options
+from nasplat.elastic.blocks.options import whole
+from nasplat.elastic.blocks.transformer import TransformerOptions, transformer_options
 from nasplat.errors import NasplatError
 from nasplat.space import Arch, SpaceFactory
 

@@ -24,8 +24,8 @@ from nasplat.elastic import (
     ElasticSpace,
     TransformerBlock,
 )
-from nasplat.elastic.options import factors, image_shape, whole
-from nasplat.elastic.transformer import TransformerOptions, transformer_options
+from nasplat.elastic.blocks.options import factors, image_shape, whole
+from nasplat.elastic.blocks.transformer import TransformerOptions, transformer_options
 from nasplat.errors import NasplatError, expected_one_of
 from nasplat.space import Arch, SpaceFactory
 

@@ -22,8 +22,8 @@ from typing import TypeAlias
 from torch import Tensor, nn
 
 from nasplat.elastic import Dimension, ElasticConv2d, ElasticDepth, ElasticLinear, ElasticSpace, Norms, Size
-from nasplat.elastic.blocks import ConvNorm, Style, depthwise, pointwise
-from nasplat.elastic.options import (
+from nasplat.elastic.blocks.convolutional import ConvNorm, Style, depthwise, pointwise
+from nasplat.elastic.blocks.options import (
     Options,
     StageOptions,
     Values,
@@ -35,7 +35,7 @@ from nasplat.elastic.options import (
     share,
     whole,
 )
-from nasplat.elastic.paths import ElasticPaths, count_key, subsets
+from nasplat.elastic.blocks.paths import ElasticPaths, count_key, subsets
 from nasplat.space import Arch, SpaceFactory
 
 Integers: TypeAlias = Sequence[int]
@@ -157,7 +157,7 @@ def mixpath(
     strides: of the stem and the stages; by default 1, 1, 2, 2 and then 1, of which the first become 1 for images with
     less than 12 pixels a side. Give larger ones for images much larger than 32 x 32.
     norm: that after each block's projection; "keyed" is a shadow batch norm for each number of active paths, with
-    plain batch norms elsewhere; any other name in nasplat.elastic.norms.NORMS holds everywhere ("batch": the control).
+    plain batch norms elsewhere; any other name in nasplat.elastic.NORMS holds everywhere ("batch": the control).
     dropout: before the head, in training.
 
     The choices are named depth1, expand1_2 (stage 1, block 2) and paths1_2, whose values are such as "3", "3+7" and

@@ -24,10 +24,8 @@ from typing import TypeAlias
 from torch import Tensor, nn
 
 from nasplat.elastic import Dimension, ElasticConv2d, ElasticDepth, ElasticLinear, ElasticSpace, Scaled, Size
-from nasplat.elastic.blocks import ConvNorm, InvertedResidual, Shape, Style, pointwise
-from nasplat.elastic.crops import transformed
-from nasplat.elastic.norms import norms_without_key
-from nasplat.elastic.options import (
+from nasplat.elastic.blocks.convolutional import ConvNorm, InvertedResidual, Shape, Style, pointwise
+from nasplat.elastic.blocks.options import (
     Options,
     StageOptions,
     Values,
@@ -41,8 +39,10 @@ from nasplat.elastic.options import (
     share,
     whole,
 )
-from nasplat.elastic.resize import ElasticResize
-from nasplat.elastic.sources import sliced
+from nasplat.elastic.blocks.resize import ElasticResize
+from nasplat.elastic.layers.norms import norms_without_key
+from nasplat.elastic.weights.crops import transformed
+from nasplat.elastic.weights.sources import sliced
 from nasplat.space import Arch, SpaceFactory
 
 Integers: TypeAlias = Sequence[int]
@@ -160,7 +160,7 @@ def ofa_mobilenet(
     strides: of the stem and the five stages; by default the published 2, 2, 2, 2, 1, 2, of which the first become 1
     for images with less than 96 pixels a side.
     kernel_transform: smaller kernels are learned transforms of the centre of larger ones; without, just the centre.
-    norm: a name in nasplat.elastic.norms.NORMS but "keyed". dropout: before the head, in training.
+    norm: a name in nasplat.elastic.NORMS but "keyed". dropout: before the head, in training.
 
     The choices are named resolution, depth1, kernel1_2 (stage 1, block 2) and expand1_2; what has one option is no
     choice.

@@ -23,9 +23,8 @@ from typing import TypeAlias
 from torch import Tensor, nn
 
 from nasplat.elastic import Dimension, ElasticConv2d, ElasticDepth, ElasticLinear, ElasticSpace, Scaled
-from nasplat.elastic.blocks import Bottleneck, ConvNorm, Shape, Style
-from nasplat.elastic.norms import norms_without_key
-from nasplat.elastic.options import (
+from nasplat.elastic.blocks.convolutional import Bottleneck, ConvNorm, Shape, Style
+from nasplat.elastic.blocks.options import (
     Options,
     StageOptions,
     choices_of,
@@ -35,7 +34,8 @@ from nasplat.elastic.options import (
     per_stage,
     whole,
 )
-from nasplat.elastic.resize import ElasticResize
+from nasplat.elastic.blocks.resize import ElasticResize
+from nasplat.elastic.layers.norms import norms_without_key
 from nasplat.errors import NasplatError
 from nasplat.space import Arch, SpaceFactory
 
@@ -165,7 +165,7 @@ def ofa_resnet(
     channels: of the stem at width 1; the stages have 4, 8, 16 and 32 times as many.
     strides: of the first convolution, the pooling and the four stages; by default the published 2, 2, 1, 2, 2, 2, of
     which the first become 1 for images with less than 96 pixels a side.
-    norm: a name in nasplat.elastic.norms.NORMS but "keyed".
+    norm: a name in nasplat.elastic.NORMS but "keyed".
 
     The choices are named resolution, depth0, width0_1 and width0_2 (the stem), width1, depth1 and expand1_2 (stage 1,
     block 2); what has one option is no choice.

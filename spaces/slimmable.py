@@ -24,8 +24,8 @@ from typing import TypeAlias
 from torch import Tensor, nn
 
 from nasplat.elastic import Dimension, ElasticConv2d, ElasticLinear, ElasticSpace, Key, Norms
-from nasplat.elastic.blocks import ConvNorm, ElasticSequential, Style, depthwise, pointwise
-from nasplat.elastic.options import Options, choices_of, factors, fit_strides, image_shape, whole
+from nasplat.elastic.blocks.convolutional import ConvNorm, ElasticSequential, Style, depthwise, pointwise
+from nasplat.elastic.blocks.options import Options, choices_of, factors, fit_strides, image_shape, whole
 from nasplat.errors import NasplatError
 from nasplat.space import Arch, SpaceFactory
 
@@ -118,7 +118,7 @@ def slimmable(
     strides: of the stem and the stages; by default the published 2, 1, 2, 2, 2, 2, of which the first become 1 for
     images with less than 96 pixels a side.
     norm: "keyed" is a batch norm for each width (of its own stage, with per_stage); else a name in
-    nasplat.elastic.norms.NORMS.
+    nasplat.elastic.NORMS.
 
     The choice is named width, or the choices width0 (the stem), width1 and so on; a single option is no choice.
     """

@@ -7,26 +7,30 @@ recalibrate(module, train_batches)                 # its own batch norm statisti
 
 from __future__ import annotations
 
-from nasplat.elastic.attention import ElasticAttention
-from nasplat.elastic.batch_norms import ElasticBatchNorm2d, ElasticBatchStatistics2d
-from nasplat.elastic.crops import KernelTransform, transformed
-from nasplat.elastic.embedding import (
+from nasplat.elastic.blocks.transformer import BlockSizes, ElasticFeedForward, TransformerBlock
+from nasplat.elastic.extraction import UntraceableNetwork, extract
+from nasplat.elastic.layers.attention import ElasticAttention
+from nasplat.elastic.layers.base import Elastic, Restricted
+from nasplat.elastic.layers.batch_norms import ElasticBatchNorm2d, ElasticBatchStatistics2d
+from nasplat.elastic.layers.depth import ElasticDepth
+from nasplat.elastic.layers.embedding import (
     ElasticClassToken,
     ElasticEmbedding,
     ElasticPatches,
     ElasticPositions,
     ElasticTable,
 )
-from nasplat.elastic.extraction import UntraceableNetwork, extract
-from nasplat.elastic.group_norms import ElasticEvoNorm2d, ElasticGroupNorm, ElasticLayerNorm, EvoNorm2d
-from nasplat.elastic.layers import Elastic, ElasticConv2d, ElasticDepth, ElasticLinear, Restricted
+from nasplat.elastic.layers.group_norms import ElasticEvoNorm2d, ElasticGroupNorm, ElasticLayerNorm, EvoNorm2d
+from nasplat.elastic.layers.linear import ElasticConv2d, ElasticLinear
+from nasplat.elastic.layers.norms import NORMS, Activated, Norms
 from nasplat.elastic.macs import mac_terms
-from nasplat.elastic.norms import NORMS, Activated, Norms
 from nasplat.elastic.recalibration import Recalibration, recalibrate
-from nasplat.elastic.routers import Key, OneHot, keyed
 from nasplat.elastic.sizes import Dimension, Quotient, Scaled, Size
-from nasplat.elastic.soft import AnyArch, Masks, SoftArch, mask_channels, relax
-from nasplat.elastic.sources import (
+from nasplat.elastic.space import ElasticSpace, reset_parameters
+from nasplat.elastic.weights.crops import KernelTransform, transformed
+from nasplat.elastic.weights.routers import Key, OneHot, keyed
+from nasplat.elastic.weights.soft import AnyArch, Masks, SoftArch, mask_channels, relax
+from nasplat.elastic.weights.sources import (
     Bank,
     Constant,
     Crop,
@@ -38,8 +42,6 @@ from nasplat.elastic.sources import (
     slice_crop,
     sliced,
 )
-from nasplat.elastic.space import ElasticSpace, reset_parameters
-from nasplat.elastic.transformer import BlockSizes, ElasticFeedForward, TransformerBlock
 
 __all__ = [
     "NORMS",

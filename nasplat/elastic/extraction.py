@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from nasplat.elastic.layers import Elastic
+from nasplat.elastic.layers.base import Elastic
 from nasplat.errors import NasplatError
 from nasplat.space import Arch, Value
 

@@ -14,12 +14,12 @@ from math import lcm
 
 from torch import Tensor, nn
 
-from nasplat.elastic.attention import ElasticHeadProjection, ElasticQueryKeyValue
-from nasplat.elastic.batch_norms import ElasticBatchNorm2d
-from nasplat.elastic.group_norms import ElasticEvoNorm2d, ElasticGroupNorm
-from nasplat.elastic.layers import ElasticConv2d, ElasticLinear
+from nasplat.elastic.layers.attention import ElasticHeadProjection, ElasticQueryKeyValue
+from nasplat.elastic.layers.batch_norms import ElasticBatchNorm2d
+from nasplat.elastic.layers.group_norms import ElasticEvoNorm2d, ElasticGroupNorm
+from nasplat.elastic.layers.linear import ElasticConv2d, ElasticLinear
 from nasplat.elastic.sizes import Dimension, Quotient
-from nasplat.elastic.sources import WeightSource
+from nasplat.elastic.weights.sources import WeightSource
 
 LINEAR = (ElasticConv2d, ElasticLinear, ElasticQueryKeyValue, ElasticHeadProjection)
 """Layers whose weights have rows, which write channels (or heads), and columns, which read them."""

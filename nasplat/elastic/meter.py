@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nasplat.elastic.batch_norms import ElasticBatchNorm2d, ElasticBatchStatistics2d
-from nasplat.elastic.group_norms import ElasticEvoNorm2d, ElasticGroupNorm, ElasticLayerNorm
-from nasplat.elastic.sources import WeightSource
+from nasplat.elastic.layers.batch_norms import ElasticBatchNorm2d, ElasticBatchStatistics2d
+from nasplat.elastic.layers.group_norms import ElasticEvoNorm2d, ElasticGroupNorm, ElasticLayerNorm
 from nasplat.elastic.space import ElasticSpace
+from nasplat.elastic.weights.sources import WeightSource
 from nasplat.errors import NasplatError
 from nasplat.measure.size import counted_macs
 from nasplat.space import Arch, Value

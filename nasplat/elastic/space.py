@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nasplat.elastic.extraction import bare_tensors, inline, outline
-from nasplat.elastic.layers import Restricted
+from nasplat.elastic.layers.base import Restricted
 from nasplat.errors import NasplatError
 from nasplat.space import Choice, Space, Value
 

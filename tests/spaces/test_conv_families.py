@@ -16,7 +16,7 @@ from torch.func import vmap
 from nasplat.conformance import check_space
 from nasplat.data import CLASSIFICATION
 from nasplat.elastic import ElasticSpace, extract
-from nasplat.elastic.soft import Masks, SoftArch, relax
+from nasplat.elastic.weights.soft import Masks, SoftArch, relax
 from nasplat.errors import InvalidArchitecture, NasplatError
 from nasplat.export import export_network
 from nasplat.plugins import load

@@ -15,7 +15,7 @@ from nasplat import load_bundle, open_study
 from nasplat.conformance import check_space
 from nasplat.data import Dataset, evaluate, load_data
 from nasplat.elastic import ElasticSpace, extract
-from nasplat.elastic.soft import Masks, SoftArch
+from nasplat.elastic.weights.soft import Masks, SoftArch
 from nasplat.errors import NasplatError
 from nasplat.measure import Repeats, count_params, measure_latency
 from nasplat.metric import Candidate, Workbench, make_metric

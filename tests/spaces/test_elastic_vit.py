@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nasplat.conformance import check_space
 from nasplat.elastic import ElasticSpace, extract
-from nasplat.elastic.soft import Masks, SoftArch
+from nasplat.elastic.weights.soft import Masks, SoftArch
 from nasplat.errors import NasplatError
 from nasplat.measure import count_macs, count_params
 from nasplat.plugins import load

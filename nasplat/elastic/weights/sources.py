@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nasplat.elastic.sizes import Dimension, check_size
-from nasplat.elastic.soft import AnyArch, SoftArch
+from nasplat.elastic.weights.soft import AnyArch, SoftArch
 from nasplat.space import Choice
 
 Coefficient: TypeAlias = float | Tensor  # a scalar, or a tensor () or (rows,) with one number per output row

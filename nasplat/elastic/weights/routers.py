@@ -8,9 +8,9 @@ from functools import partial
 
 from torch import Tensor
 
-from nasplat.elastic.rows import Equal
-from nasplat.elastic.soft import AnyArch, SoftArch
-from nasplat.elastic.sources import Bank, Coefficient, Slot, SourceFactory, WeightSource
+from nasplat.elastic.weights.rows import Equal
+from nasplat.elastic.weights.soft import AnyArch, SoftArch
+from nasplat.elastic.weights.sources import Bank, Coefficient, Slot, SourceFactory, WeightSource
 from nasplat.errors import InvalidArchitecture
 from nasplat.space import Choice, Value
 

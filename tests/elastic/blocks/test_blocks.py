@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasplat.elastic import ElasticConv2d, Scaled, Size, extract
-from nasplat.elastic.blocks import (
+from nasplat.elastic.blocks.convolutional import (
     BasicBlock,
     Bottleneck,
     ElasticSequential,

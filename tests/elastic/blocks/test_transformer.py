@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from nasplat.elastic import BlockSizes, Size, TransformerBlock, extract
-from nasplat.elastic.transformer import transformer_options
+from nasplat.elastic.blocks.transformer import transformer_options
 from nasplat.errors import NasplatError
 from nasplat.space import Arch
 

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasplat.elastic.layers import affine_slot, fill, masked_affine, start_as_identity
+from nasplat.elastic.layers.base import affine_slot, fill, masked_affine, start_as_identity
 from nasplat.elastic.sizes import Dimension, Size, assignments, dimension
-from nasplat.elastic.soft import AnyArch, SoftArch, mask_channels
-from nasplat.elastic.sources import Slot, SourceFactory, sliced
+from nasplat.elastic.weights.soft import AnyArch, SoftArch, mask_channels
+from nasplat.elastic.weights.sources import Slot, SourceFactory, sliced
 from nasplat.errors import NasplatError
 from nasplat.space import Arch, Choice
 

@@ -37,7 +37,7 @@ from nasplat.elastic import (
     relax,
     transformed,
 )
-from nasplat.elastic.blocks import (
+from nasplat.elastic.blocks.convolutional import (
     BasicBlock,
     Bottleneck,
     ElasticSequential,

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nasplat.elastic.paths import ElasticPaths, count_key, names, subsets
-from nasplat.elastic.soft import SoftArch
+from nasplat.elastic.blocks.paths import ElasticPaths, count_key, names, subsets
+from nasplat.elastic.weights.soft import SoftArch
 from nasplat.errors import InvalidArchitecture
 from nasplat.space import Arch, ordinal
 

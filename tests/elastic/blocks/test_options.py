@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nasplat.elastic import Scaled, Size
-from nasplat.elastic.options import (
+from nasplat.elastic.blocks.options import (
     Options,
     StageOptions,
     choices_of,

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from nasplat.elastic import Size
-from nasplat.elastic.resize import ElasticResize
+from nasplat.elastic.blocks.resize import ElasticResize
 from nasplat.space import Arch
 
 

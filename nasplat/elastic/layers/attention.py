@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from nasplat.elastic.layers import fill
+from nasplat.elastic.layers.base import fill
 from nasplat.elastic.sizes import Dimension, Size, dimension
-from nasplat.elastic.soft import AnyArch, Masks, mask_channels
-from nasplat.elastic.sources import Slot, SourceFactory, sliced
+from nasplat.elastic.weights.soft import AnyArch, Masks, mask_channels
+from nasplat.elastic.weights.sources import Slot, SourceFactory, sliced
 from nasplat.space import Arch
 
 

@@ -12,8 +12,8 @@ from itertools import combinations
 
 from torch import Tensor, nn
 
-from nasplat.elastic.routers import Key
-from nasplat.elastic.soft import AnyArch, SoftArch
+from nasplat.elastic.weights.routers import Key
+from nasplat.elastic.weights.soft import AnyArch, SoftArch
 from nasplat.errors import InvalidArchitecture
 from nasplat.space import Arch, Value
 

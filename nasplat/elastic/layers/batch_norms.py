@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasplat.elastic.layers import affine_slot, fill, masked_affine
-from nasplat.elastic.routers import Key, keyed
+from nasplat.elastic.layers.base import affine_slot, fill, masked_affine
 from nasplat.elastic.sizes import Dimension, dimension
-from nasplat.elastic.soft import AnyArch, SoftArch
-from nasplat.elastic.sources import SourceFactory, sliced
+from nasplat.elastic.weights.routers import Key, keyed
+from nasplat.elastic.weights.soft import AnyArch, SoftArch
+from nasplat.elastic.weights.sources import SourceFactory, sliced
 from nasplat.space import Arch
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from nasplat.elastic import Bank, Constant, ElasticAttention, ElasticSpace, Size, Slot, WeightSource, extract
-from nasplat.elastic.soft import Masks, SoftArch, relax
+from nasplat.elastic.weights.soft import Masks, SoftArch, relax
 from nasplat.space import Arch, ordinal
 
 WIDTH, HEADS, HEAD_DIM = Size(12, "width"), Size(3, "heads"), 4

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasplat.elastic.sizes import Dimension
-from nasplat.elastic.soft import AnyArch, SoftArch
-from nasplat.elastic.sources import Bank, Slot, SourceFactory, WeightSource, slice_crop
+from nasplat.elastic.weights.soft import AnyArch, SoftArch
+from nasplat.elastic.weights.sources import Bank, Slot, SourceFactory, WeightSource, slice_crop
 from nasplat.errors import InvalidArchitecture, NasplatError
 
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from nasplat.elastic.attention import ElasticAttention
-from nasplat.elastic.group_norms import ElasticLayerNorm
-from nasplat.elastic.layers import ElasticLinear
-from nasplat.elastic.options import Options, rising, whole
+from nasplat.elastic.blocks.options import Options, rising, whole
+from nasplat.elastic.layers.attention import ElasticAttention
+from nasplat.elastic.layers.group_norms import ElasticLayerNorm
+from nasplat.elastic.layers.linear import ElasticLinear
 from nasplat.elastic.sizes import Dimension
-from nasplat.elastic.soft import AnyArch
-from nasplat.elastic.sources import SourceFactory, sliced
+from nasplat.elastic.weights.soft import AnyArch
+from nasplat.elastic.weights.sources import SourceFactory, sliced
 from nasplat.errors import NasplatError
 from nasplat.space import Choice
 

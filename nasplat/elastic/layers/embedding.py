@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasplat.elastic.layers import ElasticConv2d, fill
+from nasplat.elastic.layers.base import fill
+from nasplat.elastic.layers.linear import ElasticConv2d
 from nasplat.elastic.sizes import Dimension, Size, dimension
-from nasplat.elastic.soft import AnyArch, mask_channels
-from nasplat.elastic.sources import Slot, SourceFactory, sliced
+from nasplat.elastic.weights.soft import AnyArch, mask_channels
+from nasplat.elastic.weights.sources import Slot, SourceFactory, sliced
 from nasplat.space import Arch
 
 

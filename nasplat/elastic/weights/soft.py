@@ -21,8 +21,8 @@ from typing import TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
-from nasplat.elastic.rows import Centred, Equal, Leading, Row, possible_sizes, table
 from nasplat.elastic.sizes import Dimension, Size
+from nasplat.elastic.weights.rows import Centred, Equal, Leading, Row, possible_sizes, table
 from nasplat.errors import InvalidArchitecture, expected_one_of
 from nasplat.space import Arch, Choice, Space, Value
 

@@ -21,12 +21,12 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from nasplat.elastic.batch_norms import ElasticBatchNorm2d, ElasticBatchStatistics2d
-from nasplat.elastic.group_norms import ElasticEvoNorm2d, ElasticGroupNorm
-from nasplat.elastic.layers import activate
-from nasplat.elastic.routers import Key
+from nasplat.elastic.layers.base import activate
+from nasplat.elastic.layers.batch_norms import ElasticBatchNorm2d, ElasticBatchStatistics2d
+from nasplat.elastic.layers.group_norms import ElasticEvoNorm2d, ElasticGroupNorm
 from nasplat.elastic.sizes import Dimension, dimension
-from nasplat.elastic.soft import AnyArch
+from nasplat.elastic.weights.routers import Key
+from nasplat.elastic.weights.soft import AnyArch
 from nasplat.errors import NasplatError, expected_one_of
 
 

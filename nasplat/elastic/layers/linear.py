@@ -1,4 +1,4 @@
-"""Elastic layers: each asks its weight source for the weights of an architecture, and calls the plain operation.
+"""Linear layers and convolutions: each asks its weight source for the weights of an architecture.
 
 The architecture is an argument, never hidden state. `plain(arch)` gives the same layer of one architecture as a
 torch.nn module with copied weights; it works on the `meta` device too. How weights are shared is the source's
@@ -8,54 +8,18 @@ affair: every layer takes `source`, a factory that gets the layer's `Slot`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol, TypeVar, runtime_checkable
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasplat.elastic.sizes import Dimension, Quotient, assignments, check_size, dimension
-from nasplat.elastic.soft import AnyArch, SoftArch, mask_channels
-from nasplat.elastic.sources import Slot, SourceFactory, WeightSource, sliced
+from nasplat.elastic.layers.base import fill
+from nasplat.elastic.sizes import Dimension, Quotient, assignments, dimension
+from nasplat.elastic.weights.soft import AnyArch, SoftArch, mask_channels
+from nasplat.elastic.weights.sources import Slot, SourceFactory, sliced
 from nasplat.errors import InvalidArchitecture, NasplatError
 from nasplat.space import Arch, Choice
-
-Layer = TypeVar("Layer", bound=nn.Module)
-KEEPS_ZERO = (
-    nn.ReLU,
-    nn.ReLU6,
-    nn.LeakyReLU,
-    nn.PReLU,
-    nn.GELU,
-    nn.SiLU,
-    nn.Hardswish,
-    nn.Mish,
-    nn.ELU,
-    nn.Tanh,
-)
-"""Activations that are zero at zero: a channel that is masked before them stays masked."""
-
-
-@runtime_checkable
-class Elastic(Protocol):
-    """A layer that has a plain form in every architecture: a leaf of extraction."""
-
-    def plain(self, arch: Arch) -> nn.Module:
-        """The torch.nn layer of one architecture, with copies of its weights.
-
-        Where torch.nn has none: a small module that torch.fx can trace and that can `reset_parameters()`.
-        """
-        ...
-
-
-@runtime_checkable
-class Restricted(Protocol):
-    """A layer that cannot take every size."""
-
-    def check(self, choices: Sequence[Choice]) -> None:
-        """Raise NasplatError when some values of the space's choices give a size that the layer cannot take."""
-        ...
 
 
 class ElasticConv2d(nn.Module):
@@ -170,40 +134,6 @@ class ElasticLinear(nn.Module):
         return fill(layer, weight=weight, bias=bias)
 
 
-class ElasticDepth(nn.ModuleList):
-    """A list of elastic blocks, called as block(x, arch), of which the first d run.
-
-    A block that may be left out must keep the shape of its input. Under a soft architecture all run, and block i
-    gives P f_i(x) + (1 - P) x with P the probability that the depth is above i.
-    """
-
-    def __init__(self, blocks: Iterable[nn.Module], depth: int | Dimension) -> None:
-        super().__init__(blocks)
-        self.depth = dimension(depth)
-
-    def forward(self, x: Tensor, arch: AnyArch) -> Tensor:
-        if isinstance(arch, SoftArch):
-            return self._soft(x, arch)
-        for block in list(self)[: self.depth(arch)]:
-            x = block(x, arch)
-        return x
-
-    def check(self, choices: Sequence[Choice]) -> None:
-        """NasplatError when the depth can be above the number of blocks, or its choice is unknown."""
-        check_size(self.depth, choices, least=0)
-        if self.depth.maximum > len(self):
-            raise NasplatError(
-                f"a depth of up to {self.depth.maximum} over {len(self)} blocks: give as many blocks"
-            )
-
-    def _soft(self, x: Tensor, arch: SoftArch) -> Tensor:
-        always = arch.possible(self.depth)[0]
-        for i, p in enumerate(arch.mask(self.depth).unbind()):
-            y = self[i](x, arch)
-            x = y if i < always else p * y + (1 - p) * x  # exact for p of 0 and 1
-        return x
-
-
 def _memory_format(x: Tensor) -> torch.memory_format:
     if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
         return torch.contiguous_format
@@ -221,34 +151,3 @@ def _start_as_torch(tensors: Mapping[str, Tensor]) -> None:
     if "bias" in tensors:
         bound = 1 / math.sqrt(tensors["weight"][0].numel())
         nn.init.uniform_(tensors["bias"], -bound, bound)
-
-
-def affine_slot(channels: Dimension) -> Slot:
-    return Slot({"weight": (channels,), "bias": (channels,)}, start_as_identity)
-
-
-def start_as_identity(tensors: Mapping[str, Tensor]) -> None:
-    for name, tensor in tensors.items():
-        nn.init.constant_(tensor, 0.0 if name == "bias" else 1.0)
-
-
-def masked_affine(source: WeightSource, channels: Dimension, arch: AnyArch) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a norm; zero for masked channels under `Masks`, so that the norm masks what it puts out."""
-    tensors = source.tensors(arch)
-    weight, bias = (mask_channels(tensors[name], channels, arch, axis=0) for name in ("weight", "bias"))
-    return weight, bias
-
-
-def activate(activation: nn.Module, x: Tensor, channels: Dimension, arch: AnyArch) -> Tensor:
-    """The activation of x (n, c, h, w), masked anew where it is not known to keep a channel of zeros zero."""
-    y: Tensor = activation(x)
-    return y if isinstance(activation, KEEPS_ZERO) else mask_channels(y, channels, arch)
-
-
-def fill(layer: Layer, **weights: Tensor | None) -> Layer:
-    """The layer, made without storage, with packed copies of its weights."""
-    for name, tensor in weights.items():
-        if tensor is not None:
-            copy = tensor.detach().clone(memory_format=torch.contiguous_format)
-            setattr(layer, name, nn.Parameter(copy))
-    return layer

@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from nasplat.elastic.layers import ElasticConv2d, activate
-from nasplat.elastic.norms import Activated, Norms
+from nasplat.elastic.layers.base import activate
+from nasplat.elastic.layers.linear import ElasticConv2d
+from nasplat.elastic.layers.norms import Activated, Norms
 from nasplat.elastic.sizes import Dimension
-from nasplat.elastic.sources import SourceFactory, sliced
+from nasplat.elastic.weights.sources import SourceFactory, sliced
 from nasplat.space import Arch
 
 

@@ -1,0 +1,1 @@
+"""Elastic layers, each with its plain form."""

@@ -1,0 +1,1 @@
+"""Weight sources: bank, router, crop; and architectures that are distributions."""
