@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from operator import attrgetter
-from typing import Any
+from typing import Any, Self, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,12 @@ from nasplat.elastic.extraction import bare_tensors, inline, outline
 from nasplat.elastic.layers.base import Restricted
 from nasplat.errors import NasplatError
 from nasplat.space import Choice, Space, Value
+
+Sharing: TypeAlias = Callable[[nn.Module, "ElasticSpace"], None]
+"""Edits a fresh supernet of a space in place: other weight sources, and what they have in common.
+
+It draws from torch's random numbers, which the space has seeded.
+"""
 
 
 class ElasticSpace(Space):
@@ -40,6 +47,7 @@ class ElasticSpace(Space):
         self.network = network
         self.recipe = dict(recipe or {})
         self.vocabulary = vocabulary
+        self.sharing: Sharing | None = None
 
     @property
     def description(self) -> dict[str, Any]:
@@ -50,7 +58,19 @@ class ElasticSpace(Space):
     def supernet(self, seed: int = 0) -> nn.Module:
         """The elastic network on the CPU with fresh weights, called as net(x, arch); no other draw is moved."""
         with _seeded(seed):
-            return self._checked(self.network())
+            net = self._checked(self.network())
+            if self.sharing is not None:
+                self.sharing(net, self)
+            return net
+
+    def shared(self, sharing: Sharing) -> Self:
+        """The same space, with a supernet whose weights are shared in another way.
+
+        Its ordinary networks are the same, and so are its hash and the keys of its architectures.
+        """
+        space = copy.copy(self)
+        space.sharing = sharing
+        return space
 
     def build(self, arch: Mapping[str, Value], seed: int = 0) -> nn.Module:
         """The network of one architecture with fresh weights, as plain torch.nn layers, called as module(x).

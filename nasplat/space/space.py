@@ -114,6 +114,13 @@ class Space:
         space.choices = tuple(c.only(values[c.name]) if c.name in values else c for c in self.choices)
         return space
 
+    def extended(self, choices: Sequence[Choice]) -> Self:
+        """The same space with further choices at its end, such as the expert of a mixture."""
+        space = self.restrict({})
+        space.choices = (*self.choices, *choices)
+        check_choices(space.choices)
+        return space
+
     def check(self) -> None:
         """Raise NasplatError for what can be told to be wrong before anything is built."""
 

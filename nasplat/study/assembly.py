@@ -105,6 +105,7 @@ def assemble(study: StudyFolder, device: str | None = None) -> Assembly:
         bench.seed = page.study.seed if page.supernet.seed is None else page.supernet.seed
         bench.inherits = True
         training = make_training(page.supernet, bench, study.folder, _known_start(study))
+        bench.space = training.shared(bench.space)
     return Assembly(study, bench, training, arguments)
 
 

@@ -74,6 +74,7 @@ class Supernet(_PlugIn):
 
     `seed` is the study's unless it is given here, so that studies of several seeds can share a supernet.
     `start` is a file of weights to begin with, of a supernet or of its largest network.
+    `mixture` is a table that says how the architectures share weights: its `kind`, and that kind's arguments.
     `calibration_batches` batches of 64 inputs recalibrate the norms of a subnet; with 0 it is judged by the running
     statistics that all subnets share. `execution` and `compile` say how the training runs, `probes` what is looked at
     after every `probe_every` epochs.
@@ -82,6 +83,7 @@ class Supernet(_PlugIn):
     method: str = "sandwich"
     seed: Annotated[int, Field(ge=0)] | None = None
     start: str | None = None
+    mixture: dict[str, Any] | None = None
     calibration_batches: Annotated[int, Field(ge=0)] = 8
     execution: Literal["slice", "mask", "vmap"] = "slice"
     compile: bool = False

@@ -51,8 +51,8 @@ def _supernet_seconds(bench: Workbench, training: Training) -> float:
     settings = Settings(bench.device, execution=training.table.execution)
 
     def run(data: Dataset, short: Method) -> TrainingReport:
-        schedule = short.schedule(bench.space, data, bench.seed)
-        return train(bench.make_supernet(), data, schedule, short, settings)
+        net = bench.make_supernet()
+        return train(net, data, training.phases(net, bench, data, short), short, settings)
 
     return _extrapolated(run, bench.need_data("accuracy"), replace(training.recipe, warmup=0.0))
 

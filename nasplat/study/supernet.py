@@ -11,10 +11,12 @@ from typing import Any
 from torch import nn
 
 from nasplat.arguments import accepts, check_arguments
+from nasplat.data import Dataset
 from nasplat.elastic import ElasticSpace
 from nasplat.errors import InvalidStudy, StoreError, expected_one_of
 from nasplat.files import file_hash, json_hash
 from nasplat.metric import Workbench
+from nasplat.space import Space
 from nasplat.store import worker_name
 from nasplat.study.file import Supernet
 from nasplat.study.observer import Observer
@@ -23,6 +25,7 @@ from nasplat.study.shelf import SUPERNET, Shelf
 from nasplat.study.team import Team
 from nasplat.study.worker import LEASE_SECONDS, LeaseLost
 from nasplat.supernet import METHODS, Method, Schedule, Settings, load_weights, train
+from nasplat.supernet.mixtures import MIXTURES, Mixture, Setting
 from nasplat.supernet.probes import Probe, Tally, make_probe
 from nasplat.supernet.probes.conflict import GradientConflict
 from nasplat.supernet.start import load_start
@@ -39,6 +42,19 @@ class Training:
     probes: Mapping[str, Probe]
     start: Path | None = None
     start_hash: str | None = None
+    mixture: Mixture | None = None
+
+    def shared(self, space: Space) -> Space:
+        """The space with a supernet that shares its weights as the page says."""
+        if self.mixture is None or not isinstance(space, ElasticSpace):
+            return space
+        return space.shared(self.mixture.apply)
+
+    @property
+    def sharing(self) -> dict[str, Any]:
+        """The mixture with all defaults in their places; empty for plain slicing."""
+        table = self.table.mixture
+        return {} if table is None or self.mixture is None else {"mixture": {**table, **asdict(self.mixture)}}
 
     def origin(self, bench: Workbench) -> dict[str, Any]:
         """All that decides the weights, up to what a device changes too: rounding, and which units dropout drops.
@@ -54,6 +70,7 @@ class Training:
             "data": bench.need_data("accuracy").identity,
             "seed": bench.seed,
             "execution": self.table.execution,
+            **self.sharing,
             **start,
         }
 
@@ -69,6 +86,7 @@ class Training:
             "calibration_batches": self.table.calibration_batches,
             "execution": self.table.execution,
             "start": self.start_hash,
+            **self.sharing,
         }
 
     def check(self, bench: Workbench) -> None:
@@ -87,9 +105,21 @@ class Training:
             load_start(net, bench.space, self.start)
         return net
 
-    def schedule(self, bench: Workbench, tally: Tally) -> Schedule:
+    def schedule(self, net: nn.Module, bench: Workbench, tally: Tally) -> Schedule:
         """The method's phases on the bench's data."""
-        return tally.watch(self.recipe.schedule(bench.space, bench.need_data("accuracy"), bench.seed))
+        return tally.watch(self.phases(net, bench, bench.need_data("accuracy"), self.recipe))
+
+    def phases(self, net: nn.Module, bench: Workbench, data: Dataset, recipe: Method) -> Schedule:
+        """The phases of a method on some data, with what the mixture adds."""
+        schedule = recipe.schedule(bench.space, data, bench.seed)
+        if self.mixture is None or not isinstance(bench.space, ElasticSpace):
+            return schedule
+        return self.mixture.schedule(schedule, Setting(net, bench.space, data, recipe, bench.seed))
+
+    def tally(self, bench: Workbench, recording: bool) -> Tally:
+        """A list of the architectures that are asked for, with what the mixture adds to them."""
+        space = bench.space if self.mixture is None else self.mixture.trained(bench.space)
+        return Tally(space, recording)
 
     def settings(self, bench: Workbench, checkpoint: Path) -> Settings:
         """Where and how it runs."""
@@ -122,7 +152,23 @@ def make_training(
         )
     probes = {name: make_probe(name) for name in table.probes}
     start = None if table.start is None else folder / table.start
-    return Training(table, recipe, probes, start, _start_hash(table, start, known_start))
+    mixture = None if table.mixture is None else make_mixture(table)
+    return Training(table, recipe, probes, start, _start_hash(table, start, known_start), mixture)
+
+
+def make_mixture(table: Supernet) -> Mixture:
+    """The mixture of the page; raises in one line for what does not fit."""
+    given = dict(table.mixture or {})
+    kind, where = given.pop("kind", None), "[supernet] mixture"
+    if kind not in MIXTURES:
+        raise InvalidStudy(f"{where} kind {kind!r} is unknown; {expected_one_of(str(kind), MIXTURES)}")
+    mixture = MIXTURES[kind](**check_arguments(MIXTURES[kind], given, f"{where} {kind}"))
+    if table.execution not in mixture.executions:
+        raise InvalidStudy(
+            f"{where} {kind} cannot be trained with execution = {table.execution!r}; "
+            f"write execution = {mixture.executions[0]!r}"
+        )
+    return mixture
 
 
 def _start_hash(table: Supernet, start: Path | None, known: str | None) -> str | None:
@@ -217,7 +263,7 @@ def _train(bench: Workbench, shelf: Shelf, training: Training, worker: str, watc
         alive()
         watcher.training(done, total, figures)
 
-    net, tally = training.fresh(bench), Tally(bench.space, recording="load" in training.probes)
+    net, tally = training.fresh(bench), training.tally(bench, "load" in training.probes)
     resumed = " from its checkpoint" if checkpoint.exists() else ""
     watcher.say(f"training the supernet of {bench.space.name} ({bench.space.size:,} architectures){resumed}")
     origin, every = training.origin(bench), training.table.probe_every
@@ -225,7 +271,7 @@ def _train(bench: Workbench, shelf: Shelf, training: Training, worker: str, watc
     report = train(
         net,
         bench.need_data("accuracy"),
-        training.schedule(bench, tally),
+        training.schedule(net, bench, tally),
         training.recipe,
         replace(training.settings(bench, checkpoint), progress=progress),
         after_epoch=observer.watch(net, every, training.recipe.epochs),
@@ -238,10 +284,11 @@ def _train(bench: Workbench, shelf: Shelf, training: Training, worker: str, watc
 
 def join_training(bench: Workbench, training: Training, folder: Path) -> None:
     """Take part in a training that another process leads, which writes and looks."""
+    net = training.fresh(bench)
     train(
-        training.fresh(bench),
+        net,
         bench.need_data("accuracy"),
-        training.schedule(bench, Tally(bench.space, recording=False)),
+        training.schedule(net, bench, training.tally(bench, False)),
         training.recipe,
         training.settings(bench, checkpoint_path(bench, training, folder)),
         after_epoch=(lambda epoch: None)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nasplat.data import Dataset, generator, packed, take
 
-ORDER, AUGMENT = 0, 1  # what a seed is derived for
+ORDER, AUGMENT, JUDGE = 0, 1, 5  # what a seed is derived for
 
 
 class Feed:
@@ -19,6 +19,7 @@ class Feed:
     def __init__(
         self, data: Dataset, batch_size: int, seed: int, device: torch.device, channels_last: bool = False
     ) -> None:
+        self.judging = data.validation
         self.split, self.augment = data.train.to(device), data.augment
         self.size = min(batch_size, len(self.split))
         self.steps_per_epoch = len(self.split) // self.size
@@ -32,6 +33,13 @@ class Feed:
         inputs, targets = take(self.split, indices, self.device)
         if self.augment is not None:
             inputs = self.augment(inputs, generator(self.seed, AUGMENT, step))
+        return packed(inputs, self.channels_last), targets
+
+    def validation(self, step: int) -> tuple[Tensor, Tensor]:
+        """Inputs and targets (at most batch_size, ...) of the validation split, drawn for a step."""
+        n = len(self.judging)
+        indices = torch.randperm(n, generator=generator(self.seed, JUDGE, step))[: self.size]
+        inputs, targets = take(self.judging, indices, self.device)
         return packed(inputs, self.channels_last), targets
 
     def _epoch(self, epoch: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,12 +11,21 @@ from torch import Tensor
 
 from nasplat.space import Arch, Space
 
-Judge = Callable[[Arch], Tensor]
-"""The loss of an architecture on a step's batch, by the phase's objective without a teacher: so by its labels.
 
-A scalar on the device, without gradient, with dropout and batch statistics as in training. It changes nothing:
-neither running statistics nor random numbers, which are the same for every architecture that is judged in a step.
-"""
+class Judge(Protocol):
+    """Says what an architecture is worth before a step, as a scalar without gradient.
+
+    It runs as in training, with dropout and batch statistics, and changes nothing: neither running statistics nor
+    random numbers, which are the same for every architecture that is judged in a step.
+    """
+
+    def __call__(self, arch: Arch) -> Tensor:
+        """The loss on the step's batch, on the device, by the phase's objective without a teacher: so by its labels."""
+        ...
+
+    def validate(self, arch: Arch) -> Tensor:
+        """The task's score on a random batch of the validation split, which differs from step to step."""
+        ...
 
 
 class Policy(Protocol):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim import Optimizer
 
-from nasplat.data import Dataset, derived_seed, evaluate
+from nasplat.data import Dataset, Task, derived_seed, evaluate
 from nasplat.files import json_hash
 from nasplat.measure import pick_device
 from nasplat.space import Arch, Space
@@ -22,7 +23,7 @@ from nasplat.supernet.journal import Journal, TrainingReport
 from nasplat.supernet.methods import training_loss
 from nasplat.supernet.objective import label_loss
 from nasplat.supernet.place import Place, bring, find_place
-from nasplat.supernet.policy import Fixed, Judge
+from nasplat.supernet.policy import Fixed
 from nasplat.supernet.recipe import Recipe, Settings, make_optimiser
 from nasplat.supernet.schedule import Phase, Schedule, learning_rate
 from nasplat.supernet.world import World, this_world
@@ -68,7 +69,8 @@ def train(
                 _enter(phase, net, optimiser, derived_seed(settings.seed, MORPHISMS, step))
             torch.manual_seed(derived_seed(settings.seed, DROPOUT, step, world.rank))
             work = _Work(phase, done, *(world.share(tensor) for tensor in feed.batch(step)))
-            archs = phase.policy.ask(step, _judge(net, work, place, world))
+            judge = _Judge(net, work, place, world, data.task, partial(feed.validation, step))
+            archs = phase.policy.ask(step, judge)
             losses = world.average(net, _backward(execution, work, archs, place))
             _update(optimiser, recipe, step, steps)
             phase.policy.tell(archs, losses)
@@ -136,21 +138,37 @@ def _enter(phase: Phase, net: nn.Module, optimiser: Optimizer, seed: int) -> Non
         morphism(net, optimiser)
 
 
-def _judge(net: nn.Module, work: _Work, place: Place, world: World) -> Judge:
-    """The loss of an architecture on this step's batch, by its labels; the network stays as it is."""
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """The judge of one step."""
 
-    def untouched(inputs: Tensor, arch: Arch) -> Tensor:
-        buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}  # running statistics move
-        outputs: Tensor = functional_call(net, buffers, (inputs, arch))
-        return outputs
+    net: nn.Module
+    work: _Work
+    place: Place
+    world: World
+    task: Task
+    validation: Callable[[], tuple[Tensor, Tensor]]
+
+    def __call__(self, arch: Arch) -> Tensor:
+        loss = self.work.phase.objective(self._say(self.work.inputs, arch), self.work.targets, None)
+        return self.world.mean([loss])[0]
+
+    def validate(self, arch: Arch) -> Tensor:
+        inputs, targets = self.validation()  # the same in every process
+        score = self.task.score(self._say(inputs, arch).cpu(), targets.cpu())
+        return self.world.mean([torch.tensor(score, device=inputs.device)])[0]
 
     @torch.no_grad()
-    def judge(arch: Arch) -> Tensor:
-        with place.own_randomness():
-            outputs = place.forward(untouched)(work.inputs, arch)
-        return world.mean([work.phase.objective(outputs, work.targets, None)])[0]
+    def _say(self, inputs: Tensor, arch: Arch) -> Tensor:
+        """The outputs, from copies of the buffers: running statistics would move."""
+        buffers = {name: buffer.clone() for name, buffer in self.net.named_buffers()}
 
-    return judge
+        def untouched(inputs: Tensor, arch: Arch) -> Tensor:
+            outputs: Tensor = functional_call(self.net, buffers, (inputs, arch))
+            return outputs
+
+        with self.place.own_randomness():
+            return self.place.forward(untouched)(inputs, arch)
 
 
 def _backward(execution: Execution, work: _Work, archs: Sequence[Arch], place: Place) -> list[Tensor]:
