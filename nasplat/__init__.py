@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nasplat.plugins import load
     from nasplat.scoring import score
     from nasplat.search import RegularizedEvolutionSampler
-    from nasplat.space import Arch, Space, categorical, ordinal
+    from nasplat.space import Arch, Space, categorical, ordinal, positions, subset
     from nasplat.store import OptunaStorage, Store
     from nasplat.study import Study, open_study
     from nasplat.supernet import train, train_network
@@ -35,7 +35,7 @@ _ROOMS = {
     "plugins": ("load",),
     "scoring": ("score",),
     "search": ("RegularizedEvolutionSampler",),
-    "space": ("Arch", "Space", "categorical", "ordinal"),
+    "space": ("Arch", "Space", "categorical", "ordinal", "positions", "subset"),
     "store": ("OptunaStorage", "Store"),
     "study": ("Study", "open_study"),
     "supernet": ("train", "train_network"),
@@ -65,8 +65,10 @@ __all__ = [
     "measure_latency",
     "open_study",
     "ordinal",
+    "positions",
     "recalibrate",
     "score",
+    "subset",
     "train",
     "train_network",
 ]

@@ -101,7 +101,7 @@ def valid_moves(case: SpaceCase) -> None:
 
 def agreeing_suggestions(case: SpaceCase) -> None:
     """Optuna draws every choice in the fixed order, and what it draws is the architecture."""
-    names = [c.name for c in case.space.choices]
+    names = [name for choice in case.space.choices for name in choice.param_names]
     expect(list(case.space.distributions()) == names, "distributions() are not in the order of the choices")
     mirror = Mirror(["minimize"], lambda seed: optuna.samplers.RandomSampler(seed), case.space, 0)
     for number, arch in enumerate(case.archs[:BUILDS]):

@@ -10,6 +10,23 @@ from __future__ import annotations
 from nasplat.space.additive import Additive, Term
 from nasplat.space.arch import Arch, Value
 from nasplat.space.choice import Choice, categorical, ordinal
+from nasplat.space.slots import positions, positions_of, runs
 from nasplat.space.space import Space, SpaceFactory
+from nasplat.space.subsets import members, subset
 
-__all__ = ["Additive", "Arch", "Choice", "Space", "SpaceFactory", "Term", "Value", "categorical", "ordinal"]
+__all__ = [
+    "Additive",
+    "Arch",
+    "Choice",
+    "Space",
+    "SpaceFactory",
+    "Term",
+    "Value",
+    "categorical",
+    "members",
+    "ordinal",
+    "positions",
+    "positions_of",
+    "runs",
+    "subset",
+]

@@ -1,6 +1,6 @@
 """A choice: a name, its legal values, and when it matters.
 
-Beside it live its outer forms: an Optuna distribution, an Optuna parameter and a piece of a vector.
+Beside it live its outer forms: Optuna distributions, Optuna parameters and a piece of a vector.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ from nasplat.space.arch import Value, check_value
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
+MOST_SHOWN = 40
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One named decision of a space; `categorical` and `ordinal` make it.
+    """One named decision of a space; `categorical` and `ordinal` make it, `subset` and `positions` richer ones.
 
-    `ordered` values have neighbours (the adjacent ones); values that are not ordered are all neighbours.
+    `ordered` values grow from the first to the last, and have neighbours (the adjacent ones); values that are not
+    ordered are all neighbours.
     The choice is active when every earlier choice named in `when` is active and has one of its values there.
     """
 
@@ -58,7 +61,15 @@ class Choice:
         for i, legal in enumerate(self.values):
             if legal == value and type(legal) is type(value):
                 return i
-        raise InvalidArchitecture(f"{self.name} is {value!r}: choose one of {list(self.values)}")
+        raise InvalidArchitecture(f"{self.name} is {value!r}: {self.advice}")
+
+    @property
+    def advice(self) -> str:
+        """What to choose, as the end of a message; of very many values only the first and the last."""
+        some = list(self.values)
+        if len(some) <= MOST_SHOWN:
+            return f"choose one of {some}"
+        return f"choose one of {len(some)} values from {some[0]!r} to {some[-1]!r}"
 
     def only(self, values: Sequence[Value]) -> Choice:
         """The choice with only these of its values, in its own order; InvalidArchitecture for one it does not have."""
@@ -71,26 +82,32 @@ class Choice:
         return [v for j, v in enumerate(self.values) if j != i and (abs(i - j) == 1 or not self.ordered)]
 
     @property
-    def distribution(self) -> BaseDistribution:
-        """The Optuna distribution: over the values, or over positions where ordered values are no range."""
+    def param_names(self) -> tuple[str, ...]:
+        """The names of the Optuna parameters that a value is drawn as: a plain choice is one, of its own name."""
+        return (self.name,)
+
+    @property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """The Optuna distribution by parameter: over values, or over positions where ordered values are no range."""
         from optuna.distributions import CategoricalDistribution, IntDistribution
 
         if not self.ordered:
-            return CategoricalDistribution(self.values)
+            return {self.name: CategoricalDistribution(self.values)}
         steps = _as_range(self.values) or range(len(self.values))
-        return IntDistribution(steps[0], steps[-1], step=steps.step)
+        return {self.name: IntDistribution(steps[0], steps[-1], step=steps.step)}
 
     @property
     def _positional(self) -> bool:
         return self.ordered and _as_range(self.values) is None
 
-    def to_param(self, value: Value) -> Value:
-        """The Optuna parameter of a legal value."""
+    def to_params(self, value: Value) -> dict[str, Value]:
+        """The Optuna parameters of a legal value."""
         i = self.index(value)
-        return i if self._positional else value
+        return {self.name: i if self._positional else value}
 
-    def from_param(self, param: Any) -> Value:
-        """The value of an Optuna parameter; InvalidArchitecture for one outside the distribution."""
+    def from_params(self, params: Mapping[str, Any]) -> Value:
+        """The value of the Optuna parameters; InvalidArchitecture for one outside its distribution."""
+        param = params[self.name]
         if not self._positional:
             return self.values[self.index(param)]
         last = len(self.values) - 1
@@ -134,19 +151,20 @@ def categorical(name: str, values: Sequence[Value], when: Condition | None = Non
     >>> categorical("activation", ("relu", "gelu"), when={"depth": (2, 3)}).active({"depth": 1})
     False
     """
-    return Choice(name, given_values(name, values), False, _conditions(name, when))
+    return Choice(name, given_values(name, values), False, conditions(name, when))
 
 
 def ordinal(name: str, values: Sequence[Value], when: Condition | None = None) -> Choice:
     """A choice among values in the order of growing networks, such as depths or widths.
 
-    >>> ordinal("width", (16, 24, 32)).distribution
-    IntDistribution(high=32, log=False, low=16, step=8)
+    >>> ordinal("width", (16, 24, 32)).distributions
+    {'width': IntDistribution(high=32, log=False, low=16, step=8)}
     """
-    return Choice(name, given_values(name, values), True, _conditions(name, when))
+    return Choice(name, given_values(name, values), True, conditions(name, when))
 
 
-def _conditions(name: str, when: Condition | None) -> tuple[tuple[str, tuple[Value, ...]], ...]:
+def conditions(name: str, when: Condition | None) -> tuple[tuple[str, tuple[Value, ...]], ...]:
+    """The field `when` of a choice from what a person gives for it."""
     return tuple(
         (other, given_values(f"{name} when {other}", values)) for other, values in (when or {}).items()
     )
@@ -162,9 +180,15 @@ def given_values(name: str, values: Sequence[Value]) -> tuple[Value, ...]:
 def check_choices(choices: Sequence[Choice]) -> None:
     """Raise NasplatError unless names differ and conditions speak of values of earlier choices."""
     earlier: dict[str, Container[Value]] = {}
+    params: set[str] = set()
     for choice in choices:
         if choice.name in earlier:
             raise NasplatError(f"two choices are named {choice.name!r}: give each its own name")
+        if not params.isdisjoint(choice.param_names):
+            raise NasplatError(
+                f"choice {choice.name!r} shares a parameter with an earlier one: name it differently"
+            )
+        params.update(choice.param_names)
         for name, values in choice.when:
             _check_condition(choice.name, name, values, earlier)
         earlier[choice.name] = choice.values

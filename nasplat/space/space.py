@@ -88,7 +88,7 @@ class Space:
 
         def given(choice: Choice) -> Value:
             if choice.name not in values:
-                raise InvalidArchitecture(f"{choice.name} is missing: choose one of {list(choice.values)}")
+                raise InvalidArchitecture(f"{choice.name} is missing: {choice.advice}")
             return choice.values[choice.index(values[choice.name])]
 
         return self._walk(given)
@@ -170,8 +170,8 @@ class Space:
     def neighbours(self, arch: Arch) -> Iterator[Arch]:
         """All architectures one change away, lazily, each once, never itself; a symmetric relation.
 
-        One active choice moves to an adjacent value (ordinal) or any other (categorical); choices that this
-        makes active take every value, choices that it makes inactive disappear.
+        One active choice moves to an adjacent value (ordinal, subset, positions) or any other (categorical);
+        choices that this makes active take every value, choices that it makes inactive disappear.
         """
         for changed in self.choices:
             if changed.name in arch:
@@ -190,8 +190,8 @@ class Space:
         return self._walk(lambda choice: choice.largest)
 
     def distributions(self) -> dict[str, BaseDistribution]:
-        """The Optuna distribution of every choice, active or not, in order."""
-        return {choice.name: choice.distribution for choice in self.choices}
+        """The Optuna distributions of every choice, active or not, in order; most choices have one, of their name."""
+        return {name: drawn for choice in self.choices for name, drawn in choice.distributions.items()}
 
     def suggest(self, trial: BaseTrial) -> Arch:
         """Draw every choice from an Optuna trial in the fixed order, then drop what is inactive.
@@ -210,17 +210,28 @@ class Space:
 
     def params(self, arch: Mapping[str, Value]) -> dict[str, Any]:
         """The flat Optuna parameters of an architecture; inactive choices at their first value."""
-        return {c.name: c.to_param(arch[c.name] if c.name in arch else c.values[0]) for c in self.choices}
+        given = ((c, arch[c.name] if c.name in arch else c.values[0]) for c in self.choices)
+        return {name: param for choice, value in given for name, param in choice.to_params(value).items()}
 
     def from_params(self, params: Mapping[str, Any]) -> Arch:
-        """The architecture of flat Optuna parameters; InvalidArchitecture as for `arch`."""
-        known = {c.name: c for c in self.choices}
-        return self.arch({n: known[n].from_param(p) if n in known else p for n, p in params.items()})
+        """The architecture of flat Optuna parameters; InvalidArchitecture as for `arch`.
+
+        Every draw makes an architecture, and `params` of that architecture make it again.
+        """
+        known = {name: choice for choice in self.choices for name in choice.param_names}
+        for name in params:
+            if name not in known:
+                raise InvalidArchitecture(
+                    f"{self.name} has no choice {name!r}: {expected_one_of(name, known)}"
+                )
+        whole = [c for c in self.choices if all(name in params for name in c.param_names)]
+        return self.arch({choice.name: choice.from_params(params) for choice in whole})
 
     def encode(self, arch: Mapping[str, Value]) -> NDArray[np.float32]:
         """A vector of fixed length (len(encoding_names),), different for different architectures.
 
-        An ordered choice gives (i + 1) / n, any other a one-hot block; an inactive choice is zero.
+        An ordered choice gives (i + 1) / n, a subset or positions a 0 or 1 for each item or slot, any other a
+        one-hot block; an inactive choice is zero.
         """
         return np.array([x for choice in self.choices for x in choice.encode(arch)], dtype=np.float32)
 
