@@ -26,8 +26,8 @@ class ElasticConv2d(nn.Module):
     """A convolution with elastic channels and kernel; the padding, by default k // 2, keeps odd kernels aligned.
 
     With the default source a narrower layer is the leading block of a wider one and a smaller kernel the centre
-    of a larger one (Once-for-All, arXiv:1908.09791). Depthwise: `groups` is the width itself.
-    Shapes: x (n, i, h, w) -> (n, o, ceil(h / stride), ceil(w / stride)).
+    of a larger one (Once-for-All, arXiv:1908.09791). Depthwise: `groups` is the width itself. The stride may be a
+    dimension too: one set of weights for every stride. Shapes: x (n, i, h, w) -> (n, o, ceil(h / s), ceil(w / s)).
     """
 
     def __init__(
@@ -36,14 +36,14 @@ class ElasticConv2d(nn.Module):
         outputs: int | Dimension,
         kernel: int | Dimension,
         *,
-        stride: int = 1,
+        stride: int | Dimension = 1,
         groups: int | Dimension = 1,
         padding: int | None = None,
         bias: bool = False,
         source: SourceFactory = sliced,
     ) -> None:
         super().__init__()
-        self.stride, self.groups, self.padding = stride, dimension(groups), padding
+        self.stride, self.groups, self.padding = dimension(stride), dimension(groups), padding
         self.inputs, self.outputs, self.kernel = dimension(inputs), dimension(outputs), dimension(kernel)
         self.columns = self.inputs if groups == 1 else Quotient(self.inputs, self.groups)
         self.source = source(_linear_slot((self.outputs, self.columns, self.kernel, self.kernel), bias))
@@ -56,7 +56,7 @@ class ElasticConv2d(nn.Module):
             groups = self.groups(arch)
             # A slice is not packed: one copy in the order of the images saves one in each of three convolutions.
             weight = weight.contiguous(memory_format=_memory_format(x))
-        y = F.conv2d(x, weight, bias, self.stride, self._padding(weight.shape[-1]), groups=groups)
+        y = F.conv2d(x, weight, bias, self.stride(arch), self._padding(weight.shape[-1]), groups=groups)
         return mask_channels(y, self.outputs, arch)
 
     def _all_groups(self, arch: SoftArch) -> int:
@@ -77,9 +77,9 @@ class ElasticConv2d(nn.Module):
         """The ordinary convolution of one architecture, with copied weights."""
         weight, bias = self.source(arch)
         outputs, columns, kernel, _ = weight.shape
-        groups, padding = self.groups(arch), self._padding(kernel)
+        groups, stride, padding = self.groups(arch), self.stride(arch), self._padding(kernel)
         layer = nn.Conv2d(
-            columns * groups, outputs, kernel, self.stride, padding, groups=groups, bias=False, device="meta"
+            columns * groups, outputs, kernel, stride, padding, groups=groups, bias=False, device="meta"
         )
         return fill(layer, weight=weight, bias=bias)
 
