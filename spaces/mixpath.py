@@ -35,8 +35,8 @@ from nasplat.elastic.blocks.options import (
     share,
     whole,
 )
-from nasplat.elastic.blocks.paths import ElasticPaths, count_key, subsets
-from nasplat.space import Arch, SpaceFactory
+from nasplat.elastic.blocks.paths import ElasticPaths, count_key
+from nasplat.space import Arch, Choice, SpaceFactory, subset
 
 Integers: TypeAlias = Sequence[int]
 
@@ -160,8 +160,8 @@ def mixpath(
     plain batch norms elsewhere; any other name in nasplat.elastic.NORMS holds everywhere ("batch": the control).
     dropout: before the head, in training.
 
-    The choices are named depth1, expand1_2 (stage 1, block 2) and paths1_2, whose values are such as "3", "3+7" and
-    "3+5+7+9", in the order of growing networks; what has one option is no choice.
+    The choices are named depth1, expand1_2 (stage 1, block 2) and paths1_2, a subset of the kernels with values such as
+    "3", "3+7" and "3+5+7+9", in the order of growing networks; what has one option is no choice.
     """
     image_shape("mixpath", input_shape)
     kernels, expands = odd("mixpath kernel", kernel), whole("mixpath expand", expand)
@@ -169,7 +169,8 @@ def mixpath(
     depths = per_stage("mixpath depth", depth, len(width))
     published = (STRIDES + (1,) * len(width))[: len(widths)]
     steps = fit_strides("mixpath strides", strides, published, min(input_shape[1:]))
-    each: dict[str, Values] = {"expand": expands, "paths": subsets(kernels)}
+    paths = tuple(str(value) for value in subset("paths", kernels).values)
+    each: dict[str, Values] = {"expand": expands, "paths": paths}
     options = [StageOptions(number, d, each) for number, d in enumerate(depths, 1)]
     plan = Plan(
         channels=input_shape[0],
@@ -184,12 +185,19 @@ def mixpath(
     )
     return ElasticSpace(
         "mixpath",
-        choices_of(options),
+        list(_choices(options, kernels)),
         network=partial(MixPath, plan),
         input_shape=input_shape,
         constants={"classes": classes, "width": widths, "head": head, "strides": steps}
         | {"norm": norm, "dropout": dropout, "stages": [asdict(stage) for stage in options]},
     )
+
+
+def _choices(options: Sequence[StageOptions], kernels: Integers) -> Iterator[Choice]:
+    """The choices of the stages, in which that of the paths is not one of many but a subset of the kernels."""
+    for choice in choices_of(options):
+        is_paths = choice.kind == "paths"
+        yield subset(choice.name, kernels, when=dict(choice.when)) if is_paths else choice
 
 
 def _stages(

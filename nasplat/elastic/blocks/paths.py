@@ -1,21 +1,20 @@
 """Parallel paths: modules that take the same input and whose outputs are summed, each on or off.
 
-The value of a choice names the active ones, as in "3+7" for the paths "3" and "7"; a choice of one path, such as 6 for
-the path "6", is the same thing. `subsets` lists all values for some paths, and `count_key` tells norms how many are on.
+The value of a choice names the active ones, as in "3+7" for the paths "3" and "7" (`nasplat.space.subset`); a choice of
+one path, such as 6 for the path "6", is the same thing. `count_key` tells norms how many are on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
-from itertools import combinations
 
 from torch import Tensor, nn
 
 from nasplat.elastic.weights.routers import Key
 from nasplat.elastic.weights.soft import AnyArch, SoftArch
 from nasplat.errors import InvalidArchitecture
-from nasplat.space import Arch, Value
+from nasplat.space import Arch, Value, members
 
 
 class ElasticPaths(nn.ModuleDict):
@@ -42,33 +41,14 @@ class ElasticPaths(nn.ModuleDict):
     def _active(self, arch: Arch) -> list[str]:
         if self.choice is None:
             return list(self)
-        named = names(arch.get(self.choice))
-        if not set(named) <= set(self):
+        named = members(arch.get(self.choice))
+        if not named or not set(named) <= set(self):
             value, known = arch.get(self.choice), "+".join(self)
             raise InvalidArchitecture(f"{self.choice} is {value!r}: name some of the paths {known}")
         return named
 
     def _weight(self, name: str, arch: SoftArch) -> Tensor | float:
         return 1.0 if self.choice is None else arch.probability(self.choice, partial(_names_path, name))
-
-
-def names(value: Value) -> list[str]:
-    """The names of the active paths in the value of a choice.
-
-    >>> names("3+7"), names(6)
-    (['3', '7'], ['6'])
-    """
-    return str(value).split("+")
-
-
-def subsets(paths: Sequence[int | str]) -> tuple[str, ...]:
-    """Every non-empty subset of some paths as the value of a choice, from single paths to all of them.
-
-    >>> subsets([3, 5, 7])
-    ('3', '5', '7', '3+5', '3+7', '5+7', '3+5+7')
-    """
-    sizes = range(1, len(paths) + 1)
-    return tuple("+".join(map(str, subset)) for size in sizes for subset in combinations(paths, size))
 
 
 def count_key(choice: str, paths: int) -> Key:
@@ -80,8 +60,8 @@ def count_key(choice: str, paths: int) -> Key:
 
 
 def _names_path(path: str, value: Value) -> bool:
-    return path in names(value)
+    return path in members(value)
 
 
 def _others(choice: str, arch: Mapping[str, Value]) -> int:
-    return len(names(arch.get(choice))) - 1
+    return len(members(arch.get(choice))) - 1

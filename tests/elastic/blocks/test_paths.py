@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nasplat.elastic.blocks.paths import ElasticPaths, count_key, names, subsets
+from nasplat.elastic.blocks.paths import ElasticPaths, count_key
 from nasplat.elastic.weights.soft import SoftArch
 from nasplat.errors import InvalidArchitecture
-from nasplat.space import Arch, ordinal
+from nasplat.space import Arch, subset
 
-VALUES = subsets([3, 5, 7])
+CHOICE = subset("paths1_1", [3, 5, 7])
+VALUES = [str(value) for value in CHOICE.values]
 
 
 class Times(nn.Module):
@@ -29,13 +30,6 @@ def paths(choice: str | None = "paths1_1") -> ElasticPaths:
     return ElasticPaths({"3": Times(1.0), "5": Times(10.0), "7": Times(100.0)}, choice)
 
 
-def test_every_subset_is_a_value_once_from_single_paths_to_all() -> None:
-    for n in range(1, 6):
-        values = subsets(range(n))
-        assert len({frozenset(names(value)) for value in values}) == len(values) == 2**n - 1
-        assert [len(names(value)) for value in values] == sorted(len(names(value)) for value in values)
-
-
 @pytest.mark.parametrize(("value", "factor"), [("3", 1), ("3+7", 101), ("3+5+7", 111), (5, 10)])
 def test_the_active_paths_are_summed(value: str | int, factor: int) -> None:
     x = torch.randn(4)
@@ -48,11 +42,10 @@ def test_without_a_choice_all_paths_are_active() -> None:
 
 
 def test_a_soft_choice_weighs_each_path_with_its_probability() -> None:
-    choice = ordinal("paths1_1", VALUES)
     p = torch.rand(len(VALUES), generator=torch.Generator().manual_seed(0)).softmax(0)
     x = torch.randn(4)
     expected = sum(p[i] * paths()(x, Arch({"paths1_1": value})) for i, value in enumerate(VALUES))
-    torch.testing.assert_close(paths()(x, SoftArch([choice], {"paths1_1": p})), expected)
+    torch.testing.assert_close(paths()(x, SoftArch([CHOICE], {"paths1_1": p})), expected)
 
 
 def test_the_key_counts_the_active_paths() -> None:
