@@ -19,7 +19,7 @@ from nasplat.elastic.layers.batch_norms import ElasticBatchNorm2d
 from nasplat.elastic.layers.group_norms import ElasticEvoNorm2d, ElasticGroupNorm
 from nasplat.elastic.layers.linear import ElasticConv2d, ElasticLinear
 from nasplat.elastic.sizes import Dimension, Quotient
-from nasplat.elastic.weights.sources import WeightSource
+from nasplat.elastic.weights.sources import Bank, WeightSource
 
 LINEAR = (ElasticConv2d, ElasticLinear, ElasticQueryKeyValue, ElasticHeadProjection)
 """Layers whose weights have rows, which write channels (or heads), and columns, which read them."""
@@ -105,10 +105,11 @@ def _uses(layer: nn.Module) -> Iterator[_Use]:
         return
     unit = layer.group if isinstance(layer, ElasticGroupNorm | ElasticEvoNorm2d) else 1
     learned = isinstance(source.router, nn.Module) and any(True for _ in source.router.parameters())
+    fixed = learned or not isinstance(source.bank, Bank)  # other layers may have the same numbers on other channels
     for name, dimensions in source.bank.slot.tensors.items():
         for dimension, axis, role in _roles(layer, dimensions, name == "weight"):
             for tensor in source.bank.atoms(name):
-                yield _Use(dimension, Axis(tensor, axis), Role.FIXED if learned else role, unit)
+                yield _Use(dimension, Axis(tensor, axis), Role.FIXED if fixed else role, unit)
     if isinstance(layer, ElasticBatchNorm2d):
         (channels,) = source.bank.slot.tensors["weight"]
         for buffer in (layer.running_mean, layer.running_var):

@@ -8,7 +8,7 @@ of the three roles. A layer says by a `Slot` what it needs and asks `weight, bia
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -31,6 +31,25 @@ class Slot:
 
     tensors: Mapping[str, tuple[Dimension, ...]]
     initialise: Callable[[Mapping[str, Tensor]], None]
+
+
+class Atoms(Protocol):
+    """The K full-size tensors of each name of a slot: a layer's own `Bank`, or its part of what several share."""
+
+    @property
+    def slot(self) -> Slot:
+        """The slot of the layer."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def atoms(self, name: str) -> Sequence[Tensor]:
+        """The K full-size tensors of one name."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """What they are made of."""
+        ...
 
 
 class Bank(nn.Module):
@@ -116,7 +135,7 @@ def _scale(coefficient: Coefficient, atom: Tensor) -> Tensor:
 class WeightSource(nn.Module):
     """The weights of one layer in any architecture: bank, router (one atom needs none), crop."""
 
-    def __init__(self, bank: Bank, router: Router | None = None, crop: Crop = slice_crop) -> None:
+    def __init__(self, bank: Atoms, router: Router | None = None, crop: Crop = slice_crop) -> None:
         super().__init__()
         self.bank = bank
         self.router = Constant() if router is None else router

@@ -1,0 +1,48 @@
+"""Mixture-of-Supernets (arXiv:2306.04845): experts merged into one weight, by coefficients that read the architecture.
+
+    layer-wise:   alpha = softmax(W2 relu(W1 enc(a))),  W(a) = crop(sum_k alpha_k Theta_k)
+    neuron-wise:  the same with a softmax for each output row of the weight; biases go with their rows
+
+A subnet that is taken out has the merged weight alone.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nasplat.elastic.weights.encoding import ArchEncoding
+from nasplat.elastic.weights.soft import AnyArch
+
+
+class ArchRouter(nn.Module):
+    """K coefficients that sum to 1, of one layer in any architecture; computed in the precision of its own weights.
+
+    rows: of the layer's weight, each with coefficients of its own; None for one number each for the whole layer.
+    learned: where not, it stays as it starts: random, but the same for an architecture at all times.
+    """
+
+    def __init__(
+        self,
+        encoding: ArchEncoding,
+        experts: int,
+        *,
+        rows: int | None = None,
+        hidden: int = 64,
+        learned: bool = True,
+    ) -> None:
+        super().__init__()
+        self.encoding, self.experts, self.rows = encoding, experts, rows
+        self.first = nn.Linear(len(encoding), hidden)
+        self.second = nn.Linear(hidden, experts * (rows or 1))
+        self.requires_grad_(learned)
+
+    def forward(self, arch: AnyArch) -> list[Tensor]:
+        """K tensors () or (rows,)."""
+        weight = self.first.weight
+        with torch.autocast(weight.device.type, enabled=False):
+            features = self.encoding(arch, weight.device).to(weight.dtype)
+            logits: Tensor = self.second(F.relu(self.first(features)))
+            shape = (self.experts,) if self.rows is None else (self.rows, self.experts)
+            return list(logits.view(shape).softmax(-1).unbind(-1))
