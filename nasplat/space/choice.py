@@ -58,9 +58,9 @@ class Choice:
 
     def index(self, value: Any) -> int:
         """The position of a legal value; InvalidArchitecture names the choice and its legal values."""
-        for i, legal in enumerate(self.values):
-            if legal == value and type(legal) is type(value):
-                return i
+        i = self.values.index(value) if value in self.values else -1
+        if i >= 0 and type(self.values[i]) is type(value):
+            return i
         raise InvalidArchitecture(f"{self.name} is {value!r}: {self.advice}")
 
     @property

@@ -139,7 +139,8 @@ class Space:
         """A random architecture: each active choice takes one of its values, all alike.
 
         Where conditions make some values lead to more architectures than others, this is not uniform over
-        architectures; it is what Optuna's random sampler draws from the same space.
+        architectures; it is what Optuna's random sampler draws from the same space, but for subsets: those are
+        drawn item by item, so that not all come equally often.
         """
         return self._walk(lambda choice: _pick(choice.values, rng))
 
