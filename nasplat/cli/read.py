@@ -24,6 +24,7 @@ class Kind(StrEnum):
     SAMPLERS = "samplers"
     METRICS = "metrics"
     METHODS = "methods"
+    MIXTURES = "mixtures"
     PROBES = "probes"
 
 

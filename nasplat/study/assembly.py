@@ -21,10 +21,11 @@ from nasplat.study.file import StudyTable
 from nasplat.study.folder import StudyFolder
 from nasplat.study.identity import refuse_changes
 from nasplat.study.ledger import Ledger
+from nasplat.study.method import Training, make_training
 from nasplat.study.plan import Plan, make_plan
 from nasplat.study.run import Limits, Loop, RunSummary, Silence, Watcher
 from nasplat.study.shelf import Shelf
-from nasplat.study.supernet import Training, make_training, ready_supernet
+from nasplat.study.supernet import ready_supernet
 from nasplat.study.team import Team
 from nasplat.study.worker import Worker
 from nasplat.supernet.world import World

@@ -52,6 +52,12 @@ def _methods(kind: str) -> dict[str, str]:
     return {name: _first_line(inspect.getdoc(method)) for name, method in METHODS.items()}
 
 
+def _mixtures(kind: str) -> dict[str, str]:
+    from nasplat.supernet.mixtures import MIXTURES
+
+    return {name: _first_line(inspect.getdoc(mixture)) for name, mixture in MIXTURES.items()}
+
+
 def _probes(kind: str) -> dict[str, str]:
     from nasplat.supernet.probes import PROBES
 
@@ -72,5 +78,6 @@ CATALOGUES: dict[str, Callable[[str], dict[str, str]]] = {
     "samplers": _samplers,
     "metrics": _metrics,
     "methods": _methods,
+    "mixtures": _mixtures,
     "probes": _probes,
 }

@@ -12,7 +12,15 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from nasplat.errors import InvalidStudy, expected_one_of
 
@@ -89,6 +97,13 @@ class Supernet(_PlugIn):
     compile: bool = False
     probes: list[str] = []
     probe_every: Annotated[int, Field(gt=0)] = 1
+
+    @field_validator("mixture", mode="before")
+    @classmethod
+    def _is_a_table(cls, mixture: object) -> object:
+        if isinstance(mixture, dict):
+            return mixture
+        raise ValueError("expected a table; write {kind = ...}, with a kind of `nasplat list mixtures`")
 
 
 class Objective(_PlugIn):

@@ -13,7 +13,7 @@ from nasplat.data import Dataset, Split
 from nasplat.metric import Candidate, Cost, Metric, Workbench
 from nasplat.space import Arch
 from nasplat.study.assembly import Assembly
-from nasplat.study.supernet import Training
+from nasplat.study.method import Training
 from nasplat.supernet import Method, Recipe, Settings, TrainingReport, train, train_network
 
 STEPS = 4

@@ -14,6 +14,7 @@ from nasplat.space import Arch
 from nasplat.study.assembly import Assembly, assemble
 from nasplat.study.folder import StudyFolder
 from nasplat.study.forecast import forecast
+from nasplat.study.method import Training, elastic
 from nasplat.study.plan import Bound, Plan
 
 LATENCY_SAMPLES = 3
@@ -57,9 +58,24 @@ def training_in_effect(assembly: Assembly) -> dict[str, dict[str, Any]]:
     if assembly.training is not None:
         table = assembly.training.table
         how = {"method": table.method, **asdict(assembly.training.recipe), "execution": table.execution}
-        return {"supernet": how | {"calibration_batches": table.calibration_batches}}
+        how["calibration_batches"] = table.calibration_batches
+        return {"supernet": how, **_sharing(assembly.training, assembly.bench)}
     alone = [m.origin["recipe"] for m in assembly.plan.metrics if m.cost is Cost.TRAINED]
     return {"training alone": alone[0]} if alone else {}
+
+
+def _sharing(training: Training, bench: Workbench) -> dict[str, dict[str, Any]]:
+    """How weights are shared and what that costs, where the page says it; memory in MiB."""
+    if training.plain:
+        return {}
+    cost = training.cost(elastic(bench.space))
+    figures = {
+        "parameters": cost.parameters,
+        "times plain slicing": round(cost.ratio, 3),
+        "training (MiB)": round(cost.training_bytes / 2**20, 2),
+        "multiply-adds of merging": cost.merge_macs,
+    }
+    return {f"weights shared by {training.kind}": asdict(training.mixture) | figures}
 
 
 def _sizes(bench: Workbench, archs: Sequence[Arch]) -> dict[str, list[float]]:

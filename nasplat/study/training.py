@@ -16,9 +16,10 @@ from nasplat.metric import Workbench
 from nasplat.space import Arch
 from nasplat.study.assembly import Assembly, assemble, join_study
 from nasplat.study.folder import StudyFolder
+from nasplat.study.method import Training
 from nasplat.study.run import Silence, Watcher
 from nasplat.study.shelf import SUPERNET
-from nasplat.study.supernet import Training, join_training, ready_supernet
+from nasplat.study.supernet import join_training, ready_supernet
 from nasplat.study.team import Team, gathered
 from nasplat.supernet.probes.ranks import sampled
 

@@ -105,7 +105,9 @@ def test_status_counts_broken_bounds_together(nasplat: Nasplat, folder: Path) ->
     assert nasplat("status", folder).out.splitlines()[-1].endswith("  dropped: breaks params <= 1200")
 
 
-@pytest.mark.parametrize("kind", ["spaces", "predictors", "samplers", "metrics", "methods", "probes"])
+@pytest.mark.parametrize(
+    "kind", ["spaces", "predictors", "samplers", "metrics", "methods", "mixtures", "probes"]
+)
 def test_list_says_what_a_page_can_name_with_a_line_on_each(nasplat: Nasplat, kind: str) -> None:
     found = json.loads(nasplat("list", kind, "--json").out)
     expected = {
@@ -114,6 +116,7 @@ def test_list_says_what_a_page_can_name_with_a_line_on_each(nasplat: Nasplat, ki
         "samplers": "regularized_evolution",
         "metrics": "accuracy",
         "methods": "sandwich",
+        "mixtures": "dealt",
         "probes": "gradient_conflict",
     }
     assert expected[kind] in found

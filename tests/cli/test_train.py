@@ -18,7 +18,7 @@ import pytest
 
 from nasplat import open_study
 from nasplat.cli.progress import Lines
-from nasplat.study import supernet
+from nasplat.study import method
 from nasplat.supernet import Settings
 
 Nasplat = Callable[..., Any]
@@ -67,7 +67,7 @@ def test_train_prints_the_weights_a_table_and_the_next_command(nasplat: Nasplat,
 def test_train_that_is_interrupted_says_how_to_go_on(
     nasplat: Nasplat, page: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supernet, "Settings", partial(Settings, pulse=0))
+    monkeypatch.setattr(method, "Settings", partial(Settings, pulse=0))
 
     def press(self: Lines, done: int, total: int, figures: object) -> None:
         if done == 3:

@@ -12,7 +12,7 @@ import pytest
 
 from nasplat import Study
 from nasplat.store import ObservationRecord
-from nasplat.study import supernet
+from nasplat.study import method
 from nasplat.study.frames import probe_frame
 from nasplat.study.status import status_of
 from nasplat.supernet import Settings
@@ -43,7 +43,7 @@ class Stopping:
 @pytest.fixture(autouse=True)
 def _pulse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Progress is told at every step, so that a test may stop at a given one."""
-    monkeypatch.setattr(supernet, "Settings", partial(Settings, pulse=0))
+    monkeypatch.setattr(method, "Settings", partial(Settings, pulse=0))
 
 
 def test_training_is_looked_at_every_so_many_epochs_and_at_its_end(write_study: WriteStudy) -> None:

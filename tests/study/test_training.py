@@ -14,7 +14,7 @@ from nasplat import NasplatError, Study, open_study
 from nasplat.errors import TrainingError
 from nasplat.files import file_hash
 from nasplat.metric import Candidate, make_metric
-from nasplat.study import supernet
+from nasplat.study import method, supernet
 from nasplat.study.assembly import assemble
 from nasplat.study.file import Supernet
 from nasplat.study.forecast import forecast
@@ -168,7 +168,7 @@ def test_start_of_another_space_is_told_in_one_line(write_study: WriteStudy) -> 
 def test_checkpoint_of_another_space_is_refused_and_left_alone(
     write_study: WriteStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supernet, "Settings", partial(Settings, save_every=0, pulse=0))
+    monkeypatch.setattr(method, "Settings", partial(Settings, save_every=0, pulse=0))
     failing = REST.replace("epochs = 1", "epochs = 1\nlearning_rate = 1e30")
     other = write_study(failing, **PARTS | {"space": SPACE.replace("[2, 4]", "[2, 8]")}, folder="other")
     with pytest.raises(TrainingError):
@@ -189,7 +189,7 @@ def test_checkpoint_of_another_space_is_refused_and_left_alone(
 def test_loss_that_is_not_finite_keeps_the_last_checkpoint_and_a_lower_rate_starts_anew(
     write_study: WriteStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supernet, "Settings", partial(Settings, save_every=0, pulse=0))
+    monkeypatch.setattr(method, "Settings", partial(Settings, save_every=0, pulse=0))
     study = write_study(REST.replace("epochs = 1", "epochs = 1\nlearning_rate = 1e30"), **PARTS)
     line = (
         r"the loss became \w+ in step \d+ of 3, in \d of 4 architectures, first \w{16} \(.*depth1=.*stays at"

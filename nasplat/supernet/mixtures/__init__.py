@@ -5,12 +5,28 @@ space = nas.load("spaces", "elastic_convnet")().shared(MIXTURES["dealt"](experts
 
 from __future__ import annotations
 
-from nasplat.supernet.mixtures.base import Mixture, Setting
+from collections.abc import Mapping
+from typing import Any
+
+from nasplat.arguments import check_arguments
+from nasplat.errors import NasplatError, expected_one_of
+from nasplat.supernet.mixtures.base import Mixture, Setting, Sliced
 from nasplat.supernet.mixtures.one_hot import Dealt
 
 MIXTURES: dict[str, type[Mixture]] = {
+    "slice": Sliced,
     "dealt": Dealt,
 }
 """The kinds that a study can name: mixture = {kind = "dealt", experts = 4}."""
 
-__all__ = ["MIXTURES", "Dealt", "Mixture", "Setting"]
+__all__ = ["MIXTURES", "Dealt", "Mixture", "Setting", "Sliced", "make_mixture"]
+
+
+def make_mixture(table: Mapping[str, Any]) -> Mixture:
+    """The mixture of a table such as {"kind": "dealt", "experts": 4}; NasplatError in one line where it is none."""
+    if "kind" not in table:
+        raise NasplatError(f"a mixture needs 'kind'; add one of {', '.join(MIXTURES)}")
+    kind, given = table["kind"], {key: value for key, value in table.items() if key != "kind"}
+    if kind not in list(MIXTURES):  # which may be unhashable
+        raise NasplatError(f"the kind {kind!r} of a mixture is unknown; {expected_one_of(kind, MIXTURES)}")
+    return MIXTURES[kind](**check_arguments(MIXTURES[kind], given, f"mixture {kind}"))

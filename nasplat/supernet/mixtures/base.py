@@ -62,3 +62,11 @@ class Mixture(ABC):
     def trained(self, space: Space) -> Space:
         """The space of the architectures that a training asks for: with further choices, such as the expert."""
         return space
+
+
+@dataclass(frozen=True, slots=True)
+class Sliced(Mixture):
+    """Plain slicing: one set of weights, of which every architecture cuts out its part (arXiv:1908.09791)."""
+
+    def apply(self, net: nn.Module, space: ElasticSpace) -> None:
+        """Nothing to edit: a family's layers slice, or share as the family itself says."""
