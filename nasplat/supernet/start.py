@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from nasplat.elastic import ElasticBatchNorm2d, WeightSource, extract
+from nasplat.elastic.weights.replace import SHARING
 from nasplat.errors import TrainingError
 from nasplat.space import Arch, Space
 from nasplat.supernet.weights import copy_tensors
@@ -49,7 +50,7 @@ def places_of(net: nn.Module, arch: Arch) -> dict[str, Tensor]:
 
     Positions count the numbers of all weights; NOWHERE where the subnet has counters. Found by extracting a network
     whose weights are their own positions, so it holds however layers slice and arrange them. TrainingError for a
-    subnet whose weights are no copies.
+    subnet whose weights are no copies, such as those that a hypernetwork computes.
     """
     tagged = copy.deepcopy(net).to("cpu", torch.float64)
     with torch.no_grad():
@@ -75,13 +76,19 @@ def _positions(name: str, tags: Tensor, end: int) -> Tensor:
 
 def _weights(net: nn.Module) -> Iterator[list[Tensor]]:
     """The weights and statistics of a supernet in a fixed order; those that stand for each other together."""
-    seen: set[int] = set()
+    how = getattr(net, SHARING, None)
+    seen = (
+        {id(tensor) for tensor in how.state_dict(keep_vars=True).values()} if how is not None else set[int]()
+    )
     for module in net.modules():
         if isinstance(module, WeightSource):
             for name in module.bank.slot.tensors:
-                atoms = module.bank.atoms(name)
+                atoms = list(module.bank.atoms(name))
                 if id(atoms[0]) not in seen:
                     yield atoms
+                seen |= {
+                    id(atom) for atom in atoms if isinstance(atom, nn.Parameter)
+                }  # others live no longer
             seen |= {
                 id(tensor) for tensor in module.parameters()
             }  # routers and crops say how weights are shared

@@ -20,23 +20,16 @@ class ArchRouter(nn.Module):
     """K coefficients that sum to 1, of one layer in any architecture; computed in the precision of its own weights.
 
     rows: of the layer's weight, each with coefficients of its own; None for one number each for the whole layer.
-    learned: where not, it stays as it starts: random, but the same for an architecture at all times.
+    With `requires_grad_(False)` it stays a random map.
     """
 
     def __init__(
-        self,
-        encoding: ArchEncoding,
-        experts: int,
-        *,
-        rows: int | None = None,
-        hidden: int = 64,
-        learned: bool = True,
+        self, encoding: ArchEncoding, experts: int, *, rows: int | None = None, hidden: int = 64
     ) -> None:
         super().__init__()
         self.encoding, self.experts, self.rows = encoding, experts, rows
         self.first = nn.Linear(len(encoding), hidden)
         self.second = nn.Linear(hidden, experts * (rows or 1))
-        self.requires_grad_(learned)
 
     def forward(self, arch: AnyArch) -> list[Tensor]:
         """K tensors () or (rows,)."""

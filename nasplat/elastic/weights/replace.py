@@ -11,6 +11,11 @@ from torch import nn
 from nasplat.elastic.weights.sources import WeightSource
 from nasplat.errors import NasplatError
 
+SHARING = "sharing"
+"""The name, in a network, of what says for all layers how their weights are shared."""
+SHARED = "shared_weights"
+"""The name of weights that are no single layer's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -59,3 +64,13 @@ def replace_sources(
     """Give the layers that match a new source each; `make` sees where, and the old one with its slot and crop."""
     for place in places(net, patterns):
         place.put(make(place))
+
+
+def register(net: nn.Module, name: str, module: nn.Module) -> None:
+    """Put what several layers have in common into the network once; sources hold it by a plain object.
+
+    So its state has one name, and is moved and copied with the network. NasplatError where the name is taken.
+    """
+    if hasattr(net, name):
+        raise NasplatError(f"the network has a {name!r} already: rename it to share weights in this way")
+    net.add_module(name, module)

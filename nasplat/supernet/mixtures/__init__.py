@@ -11,15 +11,37 @@ from typing import Any
 from nasplat.arguments import check_arguments
 from nasplat.errors import NasplatError, expected_one_of
 from nasplat.supernet.mixtures.base import Mixture, Setting, Sliced
-from nasplat.supernet.mixtures.one_hot import Dealt
+from nasplat.supernet.mixtures.hyper import Hyper
+from nasplat.supernet.mixtures.moe import MixtureOfSupernets
+from nasplat.supernet.mixtures.one_hot import Dealt, Keyed, Separate
+from nasplat.supernet.mixtures.templates import SharedTemplates, Tied
 
 MIXTURES: dict[str, type[Mixture]] = {
     "slice": Sliced,
     "dealt": Dealt,
+    "hyper": Hyper,
+    "keyed": Keyed,
+    "moe": MixtureOfSupernets,
+    "separate": Separate,
+    "templates": SharedTemplates,
+    "tied": Tied,
 }
 """The kinds that a study can name: mixture = {kind = "dealt", experts = 4}."""
 
-__all__ = ["MIXTURES", "Dealt", "Mixture", "Setting", "Sliced", "make_mixture"]
+__all__ = [
+    "MIXTURES",
+    "Dealt",
+    "Hyper",
+    "Keyed",
+    "Mixture",
+    "MixtureOfSupernets",
+    "Separate",
+    "Setting",
+    "SharedTemplates",
+    "Sliced",
+    "Tied",
+    "make_mixture",
+]
 
 
 def make_mixture(table: Mapping[str, Any]) -> Mixture:
