@@ -38,7 +38,7 @@ class GradientConflict:
 
     def choices(self, space: Space) -> list[Choice]:
         """The choices of a space that it looks at; NasplatError where there is none of its kind."""
-        several = [choice for choice in space.choices if len(choice.values) > 1]
+        several = open_choices(space)
         kinds = list(dict.fromkeys(choice.kind for choice in several))
         if self.kind is not None and self.kind not in kinds:
             raise NasplatError(
@@ -66,6 +66,15 @@ class GradientConflict:
         return distances([_gradient(at, arch, batch, seed) for arch in archs])
 
 
+def open_choices(space: Space) -> list[Choice]:
+    """The choices that have several values and can be active: a restricted space may have others."""
+    return [
+        choice
+        for choice in space.choices
+        if len(choice.values) > 1 and all(legal for _, legal in _conditions(space, choice))
+    ]
+
+
 def options(space: Space, choice: Choice, rng: np.random.Generator) -> list[Arch]:
     """An architecture for each value of a choice, alike in all others as far as conditions allow.
 
@@ -79,10 +88,10 @@ def options(space: Space, choice: Choice, rng: np.random.Generator) -> list[Arch
 
 
 def _conditions(space: Space, choice: Choice) -> Iterator[tuple[str, Sequence[Value]]]:
-    """What must hold for a choice to be active, and for what it depends on."""
+    """The values that others must have for a choice to be active, and for what it depends on."""
     by_name = {c.name: c for c in space.choices}
     for name, values in choice.when:
-        yield name, values
+        yield name, [value for value in by_name[name].values if value in values]
         yield from _conditions(space, by_name[name])
 
 

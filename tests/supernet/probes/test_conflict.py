@@ -14,7 +14,7 @@ from nasplat.data import CLASSIFICATION, Dataset, Split
 from nasplat.errors import NasplatError
 from nasplat.space import Arch, Space, categorical, ordinal
 from nasplat.supernet.probes import Look, look, make_probe
-from nasplat.supernet.probes.conflict import GradientConflict, distances, options
+from nasplat.supernet.probes.conflict import GradientConflict, distances, open_choices, options
 
 FACTORS = {"plain": 1.0, "double": 2.0, "flip": -1.0}
 
@@ -87,6 +87,16 @@ def test_options_differ_in_nothing_but_the_choice_which_is_active() -> None:
         archs = options(space, choices[2], rng)
         assert [arch["kernel1_2"] for arch in archs] == [1, 3, 5]
         assert len({(arch["depth1"], arch["op1_2"]) for arch in archs}) == 1
+
+
+def test_a_restricted_space_is_asked_for_what_it_still_has() -> None:
+    choices = [ordinal("depth1", [1, 2, 3]), categorical("op1_2", ["a", "b"], {"depth1": [2, 3]})]
+    space, rng = Space("nested", choices), np.random.default_rng(0)
+    shallow, middle = space.restrict({"depth1": [1]}), space.restrict({"depth1": [1, 2]})
+    assert open_choices(shallow) == []
+    assert [choice.name for choice in open_choices(middle)] == ["depth1", "op1_2"]
+    archs = [arch for _ in range(10) for arch in options(middle, middle.choices[1], rng)]
+    assert {(arch["depth1"], arch["op1_2"]) for arch in archs} == {(2, "a"), (2, "b")}
 
 
 def test_one_kind_is_looked_at_alone_and_an_unknown_one_is_told() -> None:
