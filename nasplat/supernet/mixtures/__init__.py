@@ -14,6 +14,7 @@ from nasplat.supernet.mixtures.base import Mixture, Setting, Sliced
 from nasplat.supernet.mixtures.hyper import Hyper
 from nasplat.supernet.mixtures.moe import MixtureOfSupernets
 from nasplat.supernet.mixtures.one_hot import Dealt, Keyed, Separate
+from nasplat.supernet.mixtures.split import FewShot
 from nasplat.supernet.mixtures.templates import SharedTemplates, Tied
 
 MIXTURES: dict[str, type[Mixture]] = {
@@ -23,6 +24,7 @@ MIXTURES: dict[str, type[Mixture]] = {
     "keyed": Keyed,
     "moe": MixtureOfSupernets,
     "separate": Separate,
+    "split": FewShot,
     "templates": SharedTemplates,
     "tied": Tied,
 }
@@ -31,6 +33,7 @@ MIXTURES: dict[str, type[Mixture]] = {
 __all__ = [
     "MIXTURES",
     "Dealt",
+    "FewShot",
     "Hyper",
     "Keyed",
     "Mixture",
