@@ -12,7 +12,7 @@ import numpy as np
 from nasplat.errors import InvalidArchitecture, NasplatError
 from nasplat.space.arch import Value
 from nasplat.space.choice import Choice
-from nasplat.space.points import nearest, relative_neighbours
+from nasplat.space.points import Points, nearest, relative_neighbours
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -39,14 +39,6 @@ class Combination(Choice, ABC):
         """The Optuna parameters: name -> how many numbers from 0 on it can be."""
 
     @abstractmethod
-    def draw(self, value: str) -> Sequence[int]:
-        """The draw, one number for each parameter, that stands for a value."""
-
-    @abstractmethod
-    def place(self, draw: Sequence[int]) -> Sequence[int]:
-        """The place on the grid to which a draw leads."""
-
-    @abstractmethod
     def point(self, value: str) -> Sequence[int]:
         """The place on the grid of a value."""
 
@@ -54,14 +46,21 @@ class Combination(Choice, ABC):
     def spell(self, place: Sequence[int]) -> str:
         """The value at a place, if it is a value."""
 
-    @abstractmethod
+    def draw(self, value: str) -> Sequence[int]:
+        """The draw that stands for a value, one number for each parameter: here its point."""
+        return self.point(value)
+
+    def place(self, draw: Sequence[int]) -> Sequence[int]:
+        """The place on the grid to which a draw leads: here the draw itself."""
+        return draw
+
     def marks(self, value: str) -> Sequence[int]:
-        """For each item 1 when it is in the value, else 0."""
+        """For each item 1 when it is in the value, else 0: here its point."""
+        return self.point(value)
 
     def adjacent(self, value: Value) -> list[Value]:
         """The values that no other value separates from this one."""
-        points = self._points()
-        return [self.values[j] for j in relative_neighbours(points, self.index(value))]
+        return [self.values[j] for j in relative_neighbours(self._points(), self.index(value))]
 
     @property
     def param_names(self) -> tuple[str, ...]:
@@ -82,18 +81,15 @@ class Combination(Choice, ABC):
 
     def from_params(self, params: Mapping[str, Any]) -> Value:
         """The value of a draw; InvalidArchitecture for a parameter outside its distribution."""
-        draw, turn = [], 0
-        for name, size in self.ranges.items():
-            param = params[name]
-            if type(param) is not int or not 0 <= param < size:
-                raise InvalidArchitecture(f"{name} is {param!r}: choose a whole number from 0 to {size - 1}")
-            draw.append(param)
-            turn = turn * size + param
+        draw = [_checked(name, params[name], size) for name, size in self.ranges.items()]
         place = self.place(draw)
         text = self.spell(place)
         if text in self.values:
             return text
         near = nearest(self._points(), place)
+        turn = 0
+        for number, size in zip(draw, self.ranges.values(), strict=True):
+            turn = turn * size + number
         return self.values[near[turn % len(near)]]
 
     @property
@@ -107,11 +103,17 @@ class Combination(Choice, ABC):
             return [0.0] * len(self.items)
         return [float(mark) for mark in self.marks(str(values[self.name]))]
 
-    def _points(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def _points(self) -> Points:
         return np.array([self.point(str(value)) for value in self.values], dtype=np.int64)
 
 
-def check_number(name: str, values: int) -> None:
+def _checked(name: str, param: Any, size: int) -> int:
+    if type(param) is not int or not 0 <= param < size:
+        raise InvalidArchitecture(f"{name} is {param!r}: choose a whole number from 0 to {size - 1}")
+    return param
+
+
+def check_listable(name: str, values: int) -> None:
     """Raise NasplatError for more values than can be listed."""
     if values > MOST_VALUES:
         raise NasplatError(

@@ -9,8 +9,9 @@ from math import comb
 from typing import Any
 
 from nasplat.errors import NasplatError
+from nasplat.space.arch import Value
 from nasplat.space.choice import Choice, Condition, conditions
-from nasplat.space.combination import Combination, check_number
+from nasplat.space.combination import Combination, check_listable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,9 +25,16 @@ class Positions(Combination):
     @property
     def ranges(self) -> dict[str, int]:
         """One parameter for each position, among the slots that are still free: `name#1`, `name#2`, ..."""
-        return {
-            f"{self.name}#{i + 1}": len(self.items) - i for i in range(len(self.point(str(self.values[0]))))
-        }
+        count = len(positions_of(self.values[0]))
+        return {f"{self.name}#{i + 1}": len(self.items) - i for i in range(count)}
+
+    def point(self, value: str) -> Sequence[int]:
+        """The slots, rising."""
+        return positions_of(value)
+
+    def spell(self, place: Sequence[int]) -> str:
+        """The lengths of the runs between these slots."""
+        return _spell(place, len(self.items))
 
     def draw(self, value: str) -> Sequence[int]:
         """The slots taken in rising order: of those that are free, as many fewer are before each as were taken."""
@@ -36,14 +44,6 @@ class Positions(Combination):
         """The slots that were taken, rising."""
         free = list(range(len(self.items)))
         return sorted(free.pop(number) for number in draw)
-
-    def point(self, value: str) -> Sequence[int]:
-        """The slots, rising."""
-        return positions_of(value)
-
-    def spell(self, place: Sequence[int]) -> str:
-        """The lengths of the runs between these slots."""
-        return _spell(place, len(self.items))
 
     def marks(self, value: str) -> Sequence[int]:
         """For each slot 1 when it is a position, else 0."""
@@ -68,21 +68,21 @@ def positions(name: str, slots: int, count: int, when: Condition | None = None) 
         raise NasplatError(
             f"choice {name!r} has {count} positions in {slots} slots: give 0 <= count <= slots"
         )
-    check_number(name, comb(slots, count))
+    check_listable(name, comb(slots, count))
     values = tuple(_spell(taken, slots) for taken in combinations(range(slots), count))
     return Positions(name, values, True, conditions(name, when), items=tuple(map(str, range(slots))))
 
 
-def runs(value: str) -> list[int]:
+def runs(value: Value) -> list[int]:
     """How many blocks there are in each run of a value of `positions`.
 
     >>> runs("4-3-3")
     [4, 3, 3]
     """
-    return [int(run) for run in value.split("-")]
+    return [int(run) for run in str(value).split("-")]
 
 
-def positions_of(value: str) -> list[int]:
+def positions_of(value: Value) -> list[int]:
     """The slots of a value of `positions`, rising, from 0 on; slot i is between the blocks i and i + 1.
 
     >>> positions_of("4-3-3")

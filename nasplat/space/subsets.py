@@ -11,7 +11,7 @@ from typing import Any
 from nasplat.errors import NasplatError
 from nasplat.space.arch import Value
 from nasplat.space.choice import Choice, Condition, conditions, given_values
-from nasplat.space.combination import Combination, check_number
+from nasplat.space.combination import Combination, check_listable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,26 +26,14 @@ class Subset(Combination):
         """One parameter for each item, 0 or 1: `name[item]`."""
         return {f"{self.name}[{item}]": 2 for item in self.items}
 
-    def draw(self, value: str) -> Sequence[int]:
-        """The items as drawn are the items that are on."""
-        return self.marks(value)
-
-    def place(self, draw: Sequence[int]) -> Sequence[int]:
-        """As drawn."""
-        return draw
-
     def point(self, value: str) -> Sequence[int]:
         """For each item 1 when it is on, else 0."""
-        return self.marks(value)
+        on = members(value)
+        return [int(item in on) for item in self.items]
 
     def spell(self, place: Sequence[int]) -> str:
         """The items that are on, in their order."""
         return "+".join(item for item, on in zip(self.items, place, strict=True) if on)
-
-    def marks(self, value: str) -> Sequence[int]:
-        """For each item 1 when it is on, else 0."""
-        on = members(value)
-        return [int(item in on) for item in self.items]
 
     def describe(self) -> dict[str, Any]:
         """The choice as plain JSON."""
@@ -78,7 +66,7 @@ def subset(
             f"choice {name!r} takes {least} to {most} of {len(texts)} items: give 0 <= least <= most <= {len(texts)}"
         )
     sizes = range(least, most + 1)
-    check_number(name, sum(comb(len(texts), size) for size in sizes))
+    check_listable(name, sum(comb(len(texts), size) for size in sizes))
     values = tuple("+".join(some) for size in sizes for some in combinations(texts, size))
     return Subset(name, values, True, conditions(name, when), items=texts)
 

@@ -24,7 +24,7 @@ BEST = SPACE.arch({"pools": "4-3-3", "kernels": "3+7"})
 
 def cost(arch: Arch) -> float:
     """How far an architecture is from the best one."""
-    moved = np.abs(np.subtract(positions_of(str(arch["pools"])), positions_of(str(BEST["pools"])))).sum()
+    moved = np.abs(np.subtract(positions_of(arch["pools"]), positions_of(BEST["pools"]))).sum()
     return float(moved + len({*members(arch["kernels"])} ^ {*members(BEST["kernels"])}))
 
 

@@ -44,13 +44,14 @@ def conditional_spaces(draw: st.DrawFn) -> Space:
 @st.composite
 def choices_named(draw: st.DrawFn, name: str, when: dict[str, Any]) -> Choice:
     """Any kind of choice."""
-    make = draw(st.sampled_from([categorical, ordinal, subset, positions]))
-    if make is subset:
+    kind = draw(st.sampled_from(["subset", "positions", "categorical", "ordinal"]))
+    if kind == "subset":
         least = draw(st.integers(0, 3))
         return subset(name, ("a", "b", "c"), least, draw(st.integers(least, 3)), when)
-    if make is positions:
+    if kind == "positions":
         return positions(name, 3, draw(st.integers(0, 3)), when)
-    return make(name, draw(st.sampled_from(VALUES)), when=when)
+    make = categorical if kind == "categorical" else ordinal
+    return make(name, draw(st.sampled_from(VALUES)), when)
 
 
 def param_names(space: Space) -> list[str]:
@@ -129,7 +130,7 @@ def test_values_of_inactive_choices_change_nothing(space: Space, seed: int) -> N
 @few
 @given(conditional_spaces())
 def test_neighbours_are_other_architectures_one_change_away_and_know_each_other(space: Space) -> None:
-    relation = {arch: list(space.neighbours(arch)) for arch in itertools.islice(space.enumerate(), 60)}
+    relation = {arch: list(space.neighbours(arch)) for arch in itertools.islice(space.enumerate(), 40)}
     for arch, near in relation.items():
         assert len(near) == len(set(near))
         assert arch not in near
