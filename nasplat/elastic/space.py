@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nasplat.elastic.extraction import bare_tensors, inline, outline
 from nasplat.elastic.layers.base import Restricted
 from nasplat.errors import NasplatError
-from nasplat.space import Choice, Space, Value
+from nasplat.space import Arch, Choice, Space, Value
 
 Sharing: TypeAlias = Callable[[nn.Module, "ElasticSpace"], None]
 """Edits a fresh supernet of a space in place: other weight sources, and what they have in common.
@@ -29,7 +29,8 @@ class ElasticSpace(Space):
 
     `network` makes the network with all its weights, to be called as net(x, arch). `recipe` holds this family's
     own defaults for training (keys of `nasplat.supernet.Recipe`); what a user sets goes before them. With a
-    `vocabulary` the inputs are int64 tokens below it, as for a language model, instead of float images.
+    `vocabulary` the inputs are int64 tokens below it, as for a language model, instead of float images. `default` names
+    the values of the network that the family is known by, such as the published one.
     """
 
     def __init__(
@@ -42,18 +43,25 @@ class ElasticSpace(Space):
         constants: Mapping[str, Any] | None = None,
         recipe: Mapping[str, Any] | None = None,
         vocabulary: int | None = None,
+        default: Mapping[str, Value] | None = None,
     ) -> None:
         super().__init__(name, choices, input_shape=input_shape, constants=constants)
         self.network = network
         self.recipe = dict(recipe or {})
         self.vocabulary = vocabulary
         self.sharing: Sharing | None = None
+        self._default = dict(default or {})
 
     @property
     def description(self) -> dict[str, Any]:
         """The space as plain JSON, with its vocabulary where it has one; the recipe changes no network."""
         extra = {} if self.vocabulary is None else {"vocabulary": self.vocabulary}
         return super().description | extra
+
+    def default(self) -> Arch:
+        """The architecture that the family is known by; what it does not name, or is restricted away, is largest."""
+        named = self._default
+        return self._walk(lambda c: named[c.name] if named.get(c.name) in c.values else c.largest)
 
     def supernet(self, seed: int = 0) -> nn.Module:
         """The elastic network on the CPU with fresh weights, called as net(x, arch); no other draw is moved."""
