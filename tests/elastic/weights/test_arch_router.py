@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nasplat.elastic import Bank, Masks, Size, Slot, WeightSource
+from nasplat.elastic import Bank, Masks, Size, Slot, SoftArch, WeightSource, relax
 from nasplat.elastic.weights.arch_router import ArchRouter
 from nasplat.elastic.weights.encoding import ArchEncoding
 from nasplat.space import Space, categorical, ordinal
@@ -82,3 +82,15 @@ def test_one_expert_has_the_coefficient_one() -> None:
     weight, bias = (source := mixed(rows=6, experts=1))(SPACE.largest())
     assert weight.equal(source.bank.weight_0)
     assert bias.equal(source.bank.bias_0)
+
+
+def test_a_mixture_compiles_to_one_graph_sliced_or_masked() -> None:
+    source, arch = mixed(rows=6), SPACE.smallest()
+    vector = relax(SPACE, [arch])[0]
+    sliced = torch.compile(lambda: source(arch)[0], backend="eager", fullgraph=True)
+    masked = torch.compile(
+        lambda v: source(SoftArch.unpack(SPACE.choices, v))[0], backend="eager", fullgraph=True
+    )
+    with torch.no_grad():
+        torch.testing.assert_close(sliced(), source(arch)[0])
+        torch.testing.assert_close(masked(vector)[:2, :3], source(arch)[0])
