@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import Protocol, Self, runtime_checkable
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -99,6 +99,18 @@ class Schedule:
         ends = [0, *(round(phase.until * steps) for phase in self.phases)]
         number = bisect_right(ends, step)
         return (step - ends[number - 1]) / (ends[number] - ends[number - 1])
+
+    def wrapped(self, wrap: Callable[[Policy, bool], Policy]) -> Self:
+        """The same phases with other policies, one for each policy, also where several phases share it.
+
+        wrap: (policy, whether it is the first) -> policy.
+        """
+        wrapped: dict[int, Policy] = {}
+        for phase in self.phases:
+            if id(phase.policy) not in wrapped:
+                wrapped[id(phase.policy)] = wrap(phase.policy, not wrapped)
+        phases = [replace(phase, policy=wrapped[id(phase.policy)]) for phase in self.phases]
+        return replace(self, phases=tuple(phases))
 
     @property
     def stateful(self) -> dict[str, Stateful]:

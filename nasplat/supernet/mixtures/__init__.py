@@ -10,6 +10,7 @@ from typing import Any
 
 from nasplat.arguments import check_arguments
 from nasplat.errors import NasplatError, expected_one_of
+from nasplat.supernet.mixtures.balanced import Balanced
 from nasplat.supernet.mixtures.base import Mixture, Setting, Sliced
 from nasplat.supernet.mixtures.hyper import Hyper
 from nasplat.supernet.mixtures.moe import MixtureOfSupernets
@@ -19,6 +20,7 @@ from nasplat.supernet.mixtures.templates import SharedTemplates, Tied
 
 MIXTURES: dict[str, type[Mixture]] = {
     "slice": Sliced,
+    "balanced": Balanced,
     "dealt": Dealt,
     "hyper": Hyper,
     "keyed": Keyed,
@@ -32,6 +34,7 @@ MIXTURES: dict[str, type[Mixture]] = {
 
 __all__ = [
     "MIXTURES",
+    "Balanced",
     "Dealt",
     "FewShot",
     "Hyper",

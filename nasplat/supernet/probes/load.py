@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from nasplat.elastic import ElasticSpace, Key, OneHot, WeightSource
-from nasplat.elastic.macs import mac_terms
+from nasplat.elastic.weights.assigned import EXPERT, AssignedRouter
 from nasplat.errors import NasplatError
 from nasplat.space import Additive, Arch, Choice, Space
+from nasplat.supernet.bins import mac_totals
 from nasplat.supernet.policy import Judge, Policy
 from nasplat.supernet.probes.look import Look
 from nasplat.supernet.schedule import Schedule, Stateful
@@ -35,11 +36,7 @@ class Tally:
 
     def watch(self, schedule: Schedule) -> Schedule:
         """The same schedule, its policies watched."""
-        watched: dict[int, Watched] = {}
-        for phase in schedule.phases:  # one of them keeps the list
-            watched.setdefault(id(phase.policy), Watched(phase.policy, self, keeps=not watched))
-        phases = [replace(phase, policy=watched[id(phase.policy)]) for phase in schedule.phases]
-        return replace(schedule, phases=tuple(phases))
+        return schedule.wrapped(lambda policy, first: Watched(policy, self, keeps=first))
 
     def take(self) -> list[Arch]:
         """What was asked for since the last time, in order."""
@@ -57,7 +54,7 @@ class Tally:
             return {}
         columns = [(c.name, {v: i for i, v in enumerate(c.values)}) for c in self.space.choices]
         rows = [[at[a[name]] if name in a else -1 for name, at in columns] for a in self._archs]
-        return {TALLY: torch.tensor(rows, dtype=torch.int16)}
+        return {TALLY: torch.tensor(rows, dtype=torch.int32)}
 
     def restore(self, positions: Tensor) -> None:
         """Take up a list that `state` gave."""
@@ -105,9 +102,10 @@ class Load:
 
     "architectures" counts all visits, "choices" those of each value, "atoms" those of each atom of a bank that a key
     picks from, "macs" those of `bins` equal bins of multiply-adds from the smallest to the largest network, by their
-    lower end (none where the cost of a network is no sum of tables: see `mac_terms`). Cost: some 0.1 ms for each
-    architecture, at the look, and seconds for the tables at the first one; the loop only keeps a list. Sources:
-    balanced mixtures count atoms (arXiv:2306.11982), ShiftNAS bins (arXiv:2307.08300).
+    lower end (none where the cost of a network is no sum of tables: see `mac_terms`). A balanced mixture adds
+    "experts", the visits of each expert, and "owned", how many rows of its scores prefer each now. Cost: some 0.1 ms
+    for each architecture, at the look, and seconds for the tables at the first one; the loop only keeps a list.
+    Sources: balanced mixtures count atoms (arXiv:2306.11982), ShiftNAS bins (arXiv:2307.08300).
     """
 
     bins: int = 8
@@ -119,6 +117,7 @@ class Load:
             "architectures": visits.total(),
             "choices": {choice.name: _values(choice, visits) for choice in at.space.choices},
             "atoms": atoms(at.net, visits),
+            **experts(at.net, visits),
             "macs": _binned(at.space, visits, self.bins),
         }
 
@@ -143,10 +142,10 @@ def _binned(space: Space, visits: Counter[Arch], bins: int) -> dict[str, int]:
     return {str(low): found[low] for low in edges[:-1]}
 
 
-@lru_cache(maxsize=1)  # seconds, for the same space at every look
+@lru_cache(maxsize=1)  # also what is not known takes seconds to find out
 def _cost(space: ElasticSpace) -> Additive | None:
     try:
-        return Additive(space, mac_terms(space))
+        return mac_totals(space)
     except NasplatError:
         return None
 
@@ -158,6 +157,19 @@ def atoms(net: nn.Module, visits: Counter[Arch]) -> dict[str, dict[str, int]]:
         if isinstance(module, WeightSource) and isinstance(module.router, OneHot):
             routed.setdefault(module.router.key, name)
     return {name: _picked(key, visits) for key, name in routed.items()}
+
+
+def experts(net: nn.Module, visits: Counter[Arch]) -> dict[str, dict[str, int]]:
+    """Visits of each expert that architectures named, and its rows; nothing where no expert is assigned."""
+    router = next((module for module in net.modules() if isinstance(module, AssignedRouter)), None)
+    if router is None:
+        return {}
+    found = Counter[object]()
+    for arch, times in visits.items():
+        found[arch.get(EXPERT)] += times
+    numbers = range(router.experts)
+    owned = zip(numbers, router.owned, strict=True)
+    return {"experts": {str(k): found[k] for k in numbers}, "owned": {str(k): rows for k, rows in owned}}
 
 
 def _picked(key: Key, visits: Counter[Arch]) -> dict[str, int]:

@@ -25,7 +25,8 @@ def logits(draw: st.DrawFn) -> Table:
             ]
         )
     )
-    return scores * draw(st.sampled_from([0.0, 1.0, 10.0, 100.0, 1000.0]))
+    temperature: float = draw(st.sampled_from([0.0, 1.0, 10.0, 100.0, 1000.0]))
+    return temperature * np.asarray(scores, dtype=np.float64)
 
 
 @settings(max_examples=80, deadline=None)
