@@ -13,7 +13,7 @@ import numpy as np
 
 from nasplat.errors import InvalidArchitecture, NasplatError
 from nasplat.space.arch import Arch
-from nasplat.space.distribution import Counts, Weigh, count_ahead, rounded
+from nasplat.space.distribution import Counts, count_ahead, rounded
 from nasplat.space.space import Space
 from nasplat.space.walk import INACTIVE, State, Term, walk
 
@@ -84,14 +84,12 @@ class Additive:
         low, high = self.bounds[0], self.bounds[1] + 1
         return [low + (high - low) * i // bins for i in range(bins + 1)]
 
-    def histogram(self, edges: Sequence[float], *, drawn: bool = False) -> list[int]:
+    def histogram(self, edges: Sequence[float]) -> list[int]:
         """How many architectures have edges[i] <= total < edges[i + 1], for every i.
 
-        drawn: how many of the equally probable draws of all choices, inactive ones too, give one: divided by their
-        sum, the probabilities of `Space.sample`. Totals closer than `rounding` to an edge may be on its wrong side.
+        Totals closer than `rounding` to an edge may be on its wrong side.
         """
-        counts = self._draws if drawn else self._counts
-        below = [self._below(counts, edge) for edge in edges]
+        below = [self._below(edge) for edge in edges]
         return [high - low for low, high in pairwise(below)]
 
     def sample(self, rng: np.random.Generator, low: float, high: float) -> Arch:
@@ -131,8 +129,8 @@ class Additive:
             low, high = low - shifts[pick], high - shifts[pick]
         return self.space.arch({name: v for name, v in values.items() if v is not INACTIVE})
 
-    def _below(self, counts: Counts, edge: float) -> int:
-        least, most = self.bounds
+    def _below(self, edge: float) -> int:
+        counts, (least, most) = self._counts, self.bounds
         if not least < edge <= most:
             return counts.whole.number if edge > most else 0
         cut = math.ceil(edge) - self._constant - sum(counts.error) // 2
@@ -140,16 +138,9 @@ class Additive:
 
     @cached_property
     def _counts(self) -> Counts:
-        return self._count(lambda step, option: 1)
-
-    @cached_property
-    def _draws(self) -> Counts:
-        return self._count(lambda step, o: len(step.choice.values) if o.setting is INACTIVE else 1)
-
-    def _count(self, weigh: Weigh) -> Counts:
         low, high = self.bounds
         unit = max(1, -((low - high) // self.resolution))
-        counts = count_ahead(self._steps, 1, weigh, EXACT) or count_ahead(self._steps, unit, weigh, LARGEST)
+        counts = count_ahead(self._steps, 1, EXACT) or count_ahead(self._steps, unit, LARGEST)
         if counts is None:
             raise NasplatError(
                 f"{self.space.name}: counting needs too much memory; lower resolution = {self.resolution}"

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from nasplat.space.walk import Option, State, Step
+from nasplat.space.walk import State, Step
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-Weigh: TypeAlias = Callable[[Step, Option], int]
-"""How often an option counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +41,17 @@ class Distribution:
         return self.below(high) - self.below(low) if low < high else 0
 
 
-Part: TypeAlias = tuple[Distribution, int, int]  # cases, what is added to their totals, how often they count
+Part: TypeAlias = tuple[Distribution, int]  # cases, and what is added to their totals
 
 
 def mixture(parts: Sequence[Part]) -> Distribution:
     """The cases of all parts together."""
-    if len(parts) == 1 and parts[0][1:] == (0, 1):
+    if len(parts) == 1 and parts[0][1] == 0:
         return parts[0][0]
-    everything = sum(cases.number * times for cases, _, times in parts)
+    everything = sum(cases.number for cases, _ in parts)
     kind = np.dtype(np.int64 if everything < 2**63 else object)
-    totals = np.concatenate([cases.totals + shift for cases, shift, _ in parts])
-    numbers = np.concatenate([np.diff(cases.before).astype(kind) * times for cases, _, times in parts])
+    totals = np.concatenate([cases.totals + shift for cases, shift in parts])
+    numbers = np.concatenate([np.diff(cases.before).astype(kind) for cases, _ in parts])
     order = totals.argsort(kind="stable")  # quick: the parts are sorted
     totals, numbers = totals[order], numbers[order]
     first = np.flatnonzero(np.diff(totals, prepend=totals[0] - 1))
@@ -84,14 +81,14 @@ class Counts:
         return self.ahead[0][()]
 
 
-def count_ahead(steps: Sequence[Step], unit: int, weigh: Weigh, most: int) -> Counts | None:
+def count_ahead(steps: Sequence[Step], unit: int, most: int) -> Counts | None:
     """The counts for a unit; None where that takes more than `most` numbers."""
     ahead: list[Mapping[State, Distribution]] = [{(): NOTHING}]
     low = high = numbers = 0
     for step in reversed(steps):
         tables = {}
         for state, options in step.options.items():
-            parts = [(ahead[-1][o.after], rounded(o.cost, unit), weigh(step, o)) for o in options]
+            parts = [(ahead[-1][o.after], rounded(o.cost, unit)) for o in options]
             tables[state] = mixture(parts)
             numbers += len(tables[state])
             if numbers > most:

@@ -1,10 +1,11 @@
-"""Bins of what architectures cost, such as multiply-adds, and how often different ways of drawing meet them."""
+"""Bins of what architectures cost, such as multiply-adds."""
 
 from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -50,13 +51,19 @@ class Bins:
 
 
 def mac_bins(space: Space, number: int) -> Bins:
-    """At most so many bins of multiply-adds, of equal width. TrainingError for a space without an elastic network.
-
-    Takes a second or two for a large network, which is watched to learn what its layers cost.
-    """
+    """At most so many bins of multiply-adds, of equal width. TrainingError for a space without an elastic network."""
     if not isinstance(space, ElasticSpace):
         raise TrainingError(f"bins of multiply-adds need an elastic space, and {space.name} is none")
-    return Bins.equal(Additive(space, mac_terms(space)), number)
+    return Bins.equal(mac_totals(space), number)
+
+
+@lru_cache(maxsize=4)
+def mac_totals(space: ElasticSpace) -> Additive:
+    """The multiply-adds of every architecture. NasplatError where they are no sum of tables; see `mac_terms`.
+
+    Takes seconds for a large network, which is watched to learn what its layers cost; known for the last few spaces.
+    """
+    return Additive(space, mac_terms(space))
 
 
 def _holds_any(totals: Additive, interval: tuple[float, float]) -> bool:
@@ -65,38 +72,3 @@ def _holds_any(totals: Additive, interval: tuple[float, float]) -> bool:
     except InvalidArchitecture:
         return False
     return True
-
-
-@dataclass(frozen=True, slots=True)
-class Shares:
-    """The shares of cells between edges of a total, under three ways of drawing an architecture; each sums to 1.
-
-    choices: each choice uniformly; architectures: all of them uniformly; bins: first a bin, each alike.
-    """
-
-    choices: tuple[float, ...]
-    architectures: tuple[float, ...]
-    bins: tuple[float, ...]
-
-
-def shares(bins: Bins, edges: Sequence[float]) -> Shares:
-    """How often each cell edges[i] <= total < edges[i + 1] is met; exact where bins.totals.rounding is 0."""
-    totals = bins.totals
-    fine = sorted({*edges, *(edge for interval in bins.intervals for edge in interval)})
-    counted = dict(zip(pairwise(fine), totals.histogram(fine), strict=True))
-
-    def inside(low: float, high: float) -> int:
-        return sum(number for (a, b), number in counted.items() if low <= a and b <= high)
-
-    def of_bins(low: float, high: float) -> float:
-        return sum(inside(max(low, a), min(high, b)) / max(1, inside(a, b)) for a, b in bins.intervals)
-
-    return Shares(
-        choices=_normal(totals.histogram(edges, drawn=True)),
-        architectures=_normal(totals.histogram(edges)),
-        bins=_normal([of_bins(low, high) for low, high in pairwise(edges)]),
-    )
-
-
-def _normal(numbers: Sequence[float]) -> tuple[float, ...]:
-    return tuple(number / sum(numbers) for number in numbers)

@@ -85,20 +85,6 @@ def test_bounds_and_histograms_equal_those_of_all_architectures(summed: tuple[Sp
 
 
 @few
-@given(sums())
-def test_draws_are_counted_with_every_value_of_inactive_choices(summed: tuple[Space, list[Term]]) -> None:
-    space, terms = summed
-    ours = Additive(space, terms)
-    draws = [
-        ours.total(space.arch(dict(zip([c.name for c in space.choices], values, strict=True))))
-        for values in product(*(c.values for c in space.choices))
-    ]
-    edges = ours.edges(4)
-    expected = [sum(low <= total < high for total in draws) for low, high in pairwise(edges)]
-    assert ours.histogram(edges, drawn=True) == expected
-
-
-@few
 @given(sums(), st.integers(1, 9))
 def test_a_rounded_histogram_is_wrong_near_its_edges_only(
     summed: tuple[Space, list[Term]], resolution: int
@@ -267,7 +253,7 @@ def test_random_integers_of_any_size_are_uniform(bound: int) -> None:
     assert chi_squared([counts[g] for g in range(groups)], expected) < 20.6  # 5 degrees of freedom, p = 0.001
 
 
-def test_widths_drawn_one_by_one_crowd_in_the_middle_of_the_range() -> None:
+def test_widths_crowd_in_the_middle_of_the_range() -> None:
     """Four convolutions of 8 to 32 channels at 16^2, 8^2, 4^2, 4^2 pixels; the shares were found by listing all 256."""
     widths, pixels = (8, 16, 24, 32), (256, 64, 16, 16)
     space = Space("widths", [ordinal(f"w{i}", widths) for i in range(1, 5)])
@@ -277,7 +263,7 @@ def test_widths_drawn_one_by_one_crowd_in_the_middle_of_the_range() -> None:
         for i in (1, 2, 3)
     ]
     ours = Additive(space, [first, *others])
-    shares = [n / 256 for n in ours.histogram(ours.edges(6), drawn=True)]
+    shares = [n / 256 for n in ours.histogram(ours.edges(6))]
     assert [round(s, 2) for s in shares] == [0.19, 0.32, 0.22, 0.15, 0.08, 0.03]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,11 @@ from torch import Tensor
 
 from nasplat import load
 from nasplat.data import Dataset, Split
-from nasplat.elastic import ElasticSpace
+from nasplat.elastic import ElasticSpace, mac_terms
 from nasplat.errors import InvalidArchitecture, TrainingError
 from nasplat.space import Additive, Arch, Space, Term, ordinal
-from nasplat.supernet import METHODS, Settings, Stateful, Uniform, train
-from nasplat.supernet.bins import Bins, mac_bins, shares
+from nasplat.supernet import METHODS, Settings, Stateful, Uniform, bins, train
+from nasplat.supernet.bins import Bins, mac_bins
 from nasplat.supernet.resource import Attentive, CostFirst, Shift, Shifting
 
 WIDTHS, PIXELS = (8, 16, 24, 32), (256, 64, 16, 16)
@@ -187,31 +186,6 @@ def test_losses_stay_on_the_device_between_updates() -> None:
         policy.tell(policy.ask(3, deaf), [torch.empty((), device="meta")] * 2)
 
 
-def test_shares_equal_those_of_listed_architectures() -> None:
-    every = {arch: TOTALS.total(arch) for arch in SPACE.enumerate()}
-    bins, edges = Bins.equal(TOTALS, 3), TOTALS.edges(7)
-    found = shares(bins, edges)
-    cells = list(pairwise(edges))
-    plain = [sum(low <= total < high for total in every.values()) / 256 for low, high in cells]
-    assert found.choices == pytest.approx(plain)
-    assert found.architectures == pytest.approx(plain)  # without conditions
-    sizes = [sum(low <= t < high for t in every.values()) for low, high in bins.intervals]
-    by_bins = [
-        sum(1 / (3 * sizes[bins.find(arch) or 0]) for arch, t in every.items() if low <= t < high)
-        for low, high in cells
-    ]
-    assert found.bins == pytest.approx(by_bins)
-    assert shares(BINS, TOTALS.edges(6)).bins == pytest.approx([1 / 6] * 6)
-    assert [round(s, 2) for s in shares(BINS, TOTALS.edges(6)).choices] == [
-        0.19,
-        0.32,
-        0.22,
-        0.15,
-        0.08,
-        0.03,
-    ]
-
-
 @pytest.fixture(scope="module")
 def convnets() -> ElasticSpace:
     space: ElasticSpace = load("spaces", "elastic_convnet")(
@@ -231,6 +205,28 @@ def test_bins_of_multiply_adds_need_an_elastic_network(convnets: ElasticSpace) -
     assert mac_bins(convnets, 3).totals.bounds[0] > 0
     with pytest.raises(TrainingError, match="need an elastic space, and four is none"):
         mac_bins(SPACE, 3)
+
+
+@pytest.mark.parametrize("name", ["attentivenas", "shiftnas"])
+def test_a_space_is_watched_once_however_often_its_schedule_is_made(
+    name: str, images: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space: ElasticSpace = load("spaces", "elastic_convnet")(
+        input_shape=(1, 8, 8), classes=3, stages=1, depth=(1, 2), width=(4, 8), kernel=(1,)
+    )
+    asked: list[ElasticSpace] = []
+
+    def watched(space: ElasticSpace) -> list[Term]:
+        asked.append(space)
+        return mac_terms(space)
+
+    monkeypatch.setattr(bins, "mac_terms", watched)
+    for number in (3, 3, 4):
+        METHODS[name](bins=number).schedule(space, images, 0)
+    assert asked == [space]
+    smaller = space.restrict({"width1": [4]})
+    METHODS[name]().schedule(smaller, images, 0)
+    assert asked == [space, smaller]
 
 
 def test_a_shifted_training_resumes_to_the_same_weights(
