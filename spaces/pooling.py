@@ -16,6 +16,7 @@ The number of architectures is C(blocks - 1, scales - 1) * kinds^(scales - 1):
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +36,7 @@ from nasplat.elastic.blocks.pooling import (
     Layouts,
     block_stride,
     conv_block,
+    quarter,
 )
 from nasplat.elastic.sizes import Size
 from nasplat.errors import NasplatError, expected_one_of
@@ -53,6 +55,13 @@ class Body:
     block: str
     widths: tuple[int, ...]
     runs: tuple[int, ...]
+
+    @property
+    def group(self) -> int:
+        """The largest number up to 8 that divides all widths: the channels in a group of norms with groups."""
+        inner = map(quarter, self.widths[1:] if self.block == "bottleneck" else ())
+        common = math.gcd(*self.widths, *inner)
+        return max(n for n in range(1, 9) if common % n == 0)
 
 
 BODIES = {
@@ -87,7 +96,8 @@ class PoolingNet(nn.Module):
     def __init__(self, plan: Plan) -> None:
         super().__init__()
         layouts, widths = plan.layouts, plan.body.widths
-        styles = [Style(layouts.norms(plan.norm, number)) for number in range(len(widths))]
+        norms = partial(layouts.norms, plan.norm, group=plan.body.group)
+        styles = [Style(norms(number)) for number in range(len(widths))]
         stem = conv_block(plan.channels, widths[0], Size(plan.stem_stride), styles[0])
         make = BLOCKS[plan.body.block]
         self.blocks = nn.ModuleList([stem])
@@ -114,6 +124,7 @@ def pooling(
     input_shape: tuple[int, int, int],
     classes: int,
     body: str | Integers = "resnet20",
+    block: str | None = None,
     scales: int | None = None,
     pools: Sequence[str] = ("max",),
     stem_stride: int = 1,
@@ -121,9 +132,10 @@ def pooling(
 ) -> ElasticSpace:
     """The space of pooling layouts for images (channels, height, width).
 
-    body: "resnet20", "resnet18", "resnet50", "vgg11" or "vgg16"; or the widths of plain 3x3 convolutions.
-    scales: one more than down-samplings; by default those of the published network, for a list of widths as many as
-    it has different ones in a row.
+    body: "resnet20", "resnet18", "resnet50", "vgg11" or "vgg16"; or the widths of a first convolution and its blocks.
+    block: what such blocks are, "conv" (3x3, the default), "basic" or "bottleneck"; named bodies have their own.
+    scales: one more than down-samplings; by default those of the published network, or as many as a list has runs of
+    equal widths.
     pools: what a down-sampling can be, of "max", "average", "strided" (the first 3x3 convolution of the next block
     and its shortcut skip every second pixel) and "blur" (binomial, arXiv:1904.11486); several are a choice for each.
     stem_stride: of the first convolution, for large images; it is part of no layout.
@@ -135,10 +147,10 @@ def pooling(
     """
     image_shape("pooling", input_shape)
     whole("pooling stem_stride", [stem_stride])
-    chosen = _body(body)
+    chosen = _body(body, block)
     layouts = Layouts(len(chosen.widths), _scales(chosen, scales), _kinds(pools))
     _check_sides(input_shape, stem_stride, layouts.scales)
-    layouts.norms(norm, 0)
+    layouts.norms(norm, 0)  # tells an unknown name before a network is made
     plan = Plan(
         channels=input_shape[0],
         body=chosen,
@@ -158,15 +170,19 @@ def pooling(
     )
 
 
-def _body(body: str | Integers) -> Body:
+def _body(body: str | Integers, block: str | None) -> Body:
     if isinstance(body, str):
         if body not in BODIES:
-            raise NasplatError(
-                f"pooling body = {body!r}: {expected_one_of(body, BODIES)}, or a list of widths"
-            )
+            known = expected_one_of(body, BODIES)
+            raise NasplatError(f"pooling body = {body!r}: {known}, or give a list of widths")
+        if block is not None:
+            raise NasplatError(f"pooling block = {block!r}: {body} has blocks of its own; leave it out")
         return BODIES[body]
+    kind = "conv" if block is None else block
+    if kind not in BLOCKS:
+        raise NasplatError(f"pooling block = {block!r}: {expected_one_of(kind, BLOCKS)}")
     whole("pooling body", body)
-    return Body("conv", tuple(body), tuple(len(list(run)) for _, run in groupby(body)))
+    return Body(kind, tuple(body), tuple(len(list(run)) for _, run in groupby(body)))
 
 
 def _scales(body: Body, scales: int | None) -> int:

@@ -46,8 +46,16 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         "elastic_convnet",
         {"stages": 2, "depth": [1, 2], "width": [8, 16], "block": "inverted", "squeeze_excite": True},
     ),
+    "pooling": (
+        "pooling", {"body": [8, 8, 16, 16], "scales": 3, "pools": ["max", "average", "strided", "blur"]},
+    ),
+    "pooling of basic blocks": (
+        "pooling", {"body": [8, 16, 16, 8], "block": "basic", "scales": 2, "pools": ["strided", "blur"]},
+    ),
+    "pooling of bottlenecks": ("pooling", {"body": [8, 8, 16, 16], "block": "bottleneck", "scales": 3}),
 }  # fmt: skip
 families = pytest.mark.parametrize("family", FAMILIES)
+masked_families = pytest.mark.parametrize("family", [name for name in FAMILIES if "pooling" not in name])
 
 
 def make(family: str, **changed: Any) -> ElasticSpace:
@@ -99,7 +107,7 @@ def test_subnets_equal_the_supernet_where_the_signal_is_alive(family: str) -> No
             assert distance(extract(net, arch)(images()), expected) < 1e-5
 
 
-@families
+@masked_families
 @pytest.mark.parametrize("training", [False, True])
 def test_soft_and_masked_execution_of_one_architecture_equal_slices(family: str, training: bool) -> None:
     space = make(family)
@@ -113,7 +121,7 @@ def test_soft_and_masked_execution_of_one_architecture_equal_slices(family: str,
             assert distance(masked, sliced) < 1e-5
 
 
-@families
+@masked_families
 def test_several_masked_architectures_run_as_one_batch(family: str) -> None:
     space = make(family)
     net, x, several = space.supernet(seed=1).train(), images(), [*archs(space)]
@@ -161,7 +169,7 @@ class SideBySide(nn.Module):
 
 def test_subnets_of_all_families_export_as_source_and_as_a_program(tmp_path: Path) -> None:
     spaces = [make(f, depth=[1]) for f in ("ofa_mobilenet", "ofa_resnet", "inverted elastic_convnet")]
-    spaces += [make("slimmable"), make("mixpath", depth=[2])]
+    spaces += [make("slimmable"), make("mixpath", depth=[2]), make("pooling of basic blocks")]
     archs = [space.sample(np.random.default_rng(3)) for space in spaces]
     subnets = [extract(settle(s.supernet(), a), a) for s, a in zip(spaces, archs, strict=True)]
     module, inputs = SideBySide([*subnets]).eval(), images(6)
@@ -190,8 +198,9 @@ def test_a_group_that_divides_no_width_is_told_in_one_line() -> None:
     assert "\n" not in str(error.value)
 
 
-def test_a_resolution_cannot_be_masked() -> None:
-    space = make("ofa_resnet", resolution=[8, 9])
+@pytest.mark.parametrize("choice", ["resolution", "pools"])
+def test_what_decides_the_size_of_images_cannot_be_masked(choice: str) -> None:
+    space = make("pooling") if choice == "pools" else make("ofa_resnet", resolution=[8, 9])
     net = space.supernet()
-    with pytest.raises(InvalidArchitecture, match="resolution is soft and cannot be masked"):
+    with pytest.raises(InvalidArchitecture, match=f"{choice} is soft and cannot be masked"):
         net(images(), Masks.one_hot(space, space.largest()))

@@ -77,14 +77,14 @@ class Layouts:
         """The kind of a down-sampling."""
         return str(arch[self.kind_names[number]]) if self.kind_names else self.kinds[0]
 
-    def norms(self, name: str, block: int) -> Norms:
+    def norms(self, name: str, block: int, group: int = 8) -> Norms:
         """The norms of a block; keyed ones are keyed by the scales on which the block can be."""
         least = max(0, self.scales - self.blocks + block)
         most = min(block, self.scales - 1)
         if name != "keyed":
-            return Norms(name)
+            return Norms(name, group=group)
         if least == most:
-            return Norms()
+            return Norms("batch")
         return Norms(name, key=Key((POOLS,), most - least + 1, partial(_scale, block, least)))
 
 
@@ -183,10 +183,15 @@ def basic_block(inputs: int, outputs: int, stride: Dimension, style: Style) -> S
 
 def bottleneck(inputs: int, outputs: int, stride: Dimension, style: Style) -> ShortcutBlock:
     """The block of ResNet-50 (arXiv:1512.03385), a quarter as wide inside, the stride on its 3x3 convolution."""
-    hidden = max(1, outputs // 4)
+    hidden = quarter(outputs)
     narrow = _activated(ElasticConv2d(inputs, hidden, 1), style)
     widen = ConvNorm(ElasticConv2d(hidden, outputs, 1), style.norms.norm(outputs))
     return ShortcutBlock([narrow, conv_block(hidden, hidden, stride, style), widen], stride, style)
+
+
+def quarter(width: int) -> int:
+    """The width inside a bottleneck."""
+    return max(1, width // 4)
 
 
 def _activated(conv: ElasticConv2d, style: Style) -> ConvNorm:
