@@ -147,5 +147,8 @@ def _forms(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _finite(tensors: dict[str, Tensor]) -> bool:
-    checks = [t.isfinite().all() for t in tensors.values() if t.is_floating_point()]
-    return not checks or bool(torch.stack(checks).all())
+    checks: dict[torch.device, list[Tensor]] = {}  # to read one is to wait for its device
+    for tensor in tensors.values():
+        if tensor.is_floating_point():
+            checks.setdefault(tensor.device, []).append(tensor.isfinite().all())
+    return all(bool(torch.stack(found).all()) for found in checks.values())

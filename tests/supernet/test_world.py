@@ -152,6 +152,11 @@ def test_dropout_differs_between_processes(found: list[Parts]) -> None:
     assert found[0]["dropped"] != found[1]["dropped"]
 
 
+def test_both_processes_draw_the_same_experts_and_learn_the_same_scores(found: list[Parts]) -> None:
+    assert found[0]["mixed"] == found[1]["mixed"]
+    assert set(found[0]["mixed"]["experts"]) == {0, 1, 2}
+
+
 def test_shares_of_a_batch_are_its_rows_in_order() -> None:
     batch = torch.randn(6, 2, generator=generator(0))
     assert torch.cat([World(rank, 3).share(batch) for rank in range(3)]).equal(batch)

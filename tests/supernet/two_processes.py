@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nasplat.data import Dataset, Split
+from nasplat.elastic import ElasticLinear, ElasticSpace, Size
 from nasplat.errors import TrainingError
 from nasplat.space import Arch, Space, ordinal
 from nasplat.supernet import (
@@ -31,6 +32,7 @@ from nasplat.supernet import (
     Sandwich,
     Schedule,
     Settings,
+    UniformTraining,
     World,
     distillation,
     in_place,
@@ -38,6 +40,8 @@ from nasplat.supernet import (
     label_loss,
     train,
 )
+from nasplat.supernet.mixtures import Balanced, Setting
+from nasplat.supernet.probes import Tally
 
 SPACE = Space("small", [ordinal("width", (2, 4, 8)), ordinal("depth", (1, 2))])
 RECIPE = Recipe(epochs=3, batch_size=8, learning_rate=0.1)  # 9 steps of 24 examples
@@ -195,9 +199,42 @@ def dropped(folder: Path, world: World) -> list[bool]:
     return kept[0]
 
 
+class Experts(nn.Module):
+    """x (n, 4) -> (n, 3)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        width = Size(8, "width")
+        self.first, self.last, self.dropout = (
+            ElasticLinear(4, width),
+            ElasticLinear(width, 3),
+            nn.Dropout(0.3),
+        )
+
+    def forward(self, x: Tensor, arch: Arch) -> Tensor:
+        out: Tensor = self.last(self.dropout(self.first(x, arch).tanh()), arch)
+        return out
+
+
+def mixed(folder: Path, world: World) -> dict[str, Any]:
+    """Experts that were asked for, scores and weights of a balanced mixture."""
+    space, mixture = (
+        ElasticSpace("small", SPACE.choices[:1], network=Experts),
+        Balanced(experts=3, shared=0.3),
+    )
+    net = space.shared(mixture.apply).supernet(world.rank)
+    method, data = UniformTraining(epochs=6, batch_size=8, per_step=2), make_data()
+    schedule = mixture.schedule(method.schedule(space, data, 0), Setting(net, space, data, method, 0))
+    tally = Tally(mixture.trained(space))
+    world.follow_main(net)
+    train(net, data, tally.watch(schedule), method)
+    state = {name: tensor.tolist() for name, tensor in net.state_dict().items()}
+    return {"experts": [arch["expert"] for arch in tally.take()], "state": state}
+
+
 SCENARIOS: dict[str, Callable[[Path, World], Any]] = {
     scenario.__name__: scenario
-    for scenario in (plain, distilled, normed, resumed, alone, strewn, uneven, poisoned, dropped)
+    for scenario in (plain, distilled, normed, resumed, alone, strewn, uneven, poisoned, dropped, mixed)
 }
 
 

@@ -47,9 +47,9 @@ def balanced(logits: Table, tolerance: float = 1e-4) -> Table:
     """
     if not np.isfinite(logits).all():
         raise NasplatError("scores to balance are not finite: train with a lower learning_rate")
-    halvings = max(0, ceil(log(max(float(np.ptp(logits)), 1.0) / SMOOTH, 4)))
+    stages = max(0, ceil(log(max(float(np.ptp(logits)), 1.0) / SMOOTH, 4)))
     shift = np.zeros(logits.shape[1])
-    for smoothing in range(halvings, 0, -1):
+    for smoothing in range(stages, 0, -1):
         shift = 4 * _shift(logits / 4**smoothing, shift, max(COARSE, tolerance))
     return softmax(logits + _shift(logits, shift, tolerance))
 

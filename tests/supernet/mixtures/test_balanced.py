@@ -38,12 +38,14 @@ from nasplat.supernet import (
     Uniform,
     UniformTraining,
     label_loss,
+    save_weights,
     train,
 )
 from nasplat.supernet.mixtures import Setting
 from nasplat.supernet.mixtures.assignment import Assigning, CopyFirst, Ramp, expert_scores
 from nasplat.supernet.mixtures.balanced import Balanced
 from nasplat.supernet.probes import Look, Tally, look, make_probe
+from nasplat.supernet.start import load_start
 
 
 class Net(nn.Module):
@@ -435,6 +437,17 @@ def test_digits_are_learned_and_a_subnet_comes_out_as_its_best_expert_says(numbe
         torch.testing.assert_close(module(x), net(x, with_expert(arch, owner)), rtol=1e-5, atol=1e-5)
         plain = {name: tensor.shape for name, tensor in space.build(arch).state_dict().items()}
         assert {name: tensor.shape for name, tensor in module.state_dict().items()} == plain
+
+
+def test_all_experts_start_from_the_weights_of_a_file(tmp_path: Path) -> None:
+    net, other = SPACE.shared(Balanced(experts=3).apply).supernet(), SPACE.supernet(seed=5)
+    save_weights(extract(other, SPACE.largest()), tmp_path / "start.safetensors")
+    load_start(net, SPACE, tmp_path / "start.safetensors")
+    x = torch.randn(5, 1, 4, 4)
+    for arch in SPACE.enumerate():
+        for expert in range(3):
+            assert net.eval()(x, with_expert(arch, expert)).equal(other.eval()(x, arch))
+    assert router_of(net).scores.equal(torch.ones(8, 3))
 
 
 def test_experts_go_into_an_architecture_and_out_of_it() -> None:
