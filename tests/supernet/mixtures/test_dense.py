@@ -115,7 +115,7 @@ def test_a_subnet_that_is_taken_out_is_plain_and_says_what_it_said_in_the_mixtur
 ) -> None:
     space = shared(SPACES[where], name)
     net, x = shaken(space.supernet(seed=1)), inputs(space)
-    for arch in archs(space, name):
+    for arch in archs(space, name, count=1 if where == "ofa_mobilenet" else 2):
         module = extract(net, arch)
         with torch.no_grad():
             torch.testing.assert_close(module(x), net(x, arch), rtol=1e-5, atol=1e-5)
