@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nasplat.errors import NasplatError
-from nasplat.files import write_atomic
-from nasplat.pareto import DIRECTIONS, knee, nondominated
+from nasplat.pareto import DIRECTIONS
 from nasplat.report.panel import Panel
+from nasplat.report.rows import complete_rows
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-TYPES = (".png", ".svg", ".pdf")
 
 
 def plot_front(
@@ -41,7 +37,7 @@ def plot_front(
     from nasplat.report.picture import Picture
 
     names = list(objectives)
-    rows = _complete(frame, objectives)
+    rows = complete_rows(frame, objectives)
     pairs = list(combinations(range(len(names)), 2)) if len(names) > 1 else [(None, 0)]
     columns = min(3, len(pairs))
     lines = -(-len(pairs) // columns)
@@ -56,44 +52,11 @@ def plot_front(
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     if path is not None:
-        _save(figure, path)
+        figure.write(path)
     return figure
-
-
-def _complete(frame: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:
-    """The rows with all objectives, and the optional columns filled in."""
-    missing = [name for name in ("number", *objectives) if name not in frame]
-    if missing or not objectives:
-        what = f"column {missing[0]!r}" if missing else "objective to plot"
-        raise ValueError(f"the frame has no {what}; its columns are {list(frame.columns)}")
-    names = list(objectives)
-    rows = frame.dropna(subset=names).copy()
-    rows[names] = rows[names].astype(float)
-    for column, default in (("feasible", True), ("noisy", False)):
-        rows[column] = rows[column].astype(bool) if column in rows else default
-    if "on_front" not in rows:
-        rows["on_front"] = False
-        usable = rows.index[rows["feasible"]]
-        rows.loc[usable, "on_front"] = nondominated(rows.loc[usable, names], list(objectives.values()))
-    front = rows.index[rows["on_front"].astype(bool)]
-    if "knee" not in rows:
-        rows["knee"] = False
-        if len(front):
-            rows.loc[front[knee(rows.loc[front, names], list(objectives.values()))], "knee"] = True
-    return rows.astype({"on_front": bool, "knee": bool})
 
 
 def _across(one: str, other: str, objectives: Mapping[str, str]) -> tuple[str, str]:
     """What costs goes to the right, what is gained goes up."""
     swap = objectives[one] == DIRECTIONS[1] and objectives[other] == DIRECTIONS[0]
     return (other, one) if swap else (one, other)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    if path.suffix not in TYPES:
-        raise NasplatError(
-            f"a picture cannot be saved as {path.name!r}; choose a name that ends with one of {TYPES}"
-        )
-    content = io.BytesIO()
-    figure.savefig(content, format=path.suffix[1:])
-    write_atomic(path, content.getvalue())

@@ -74,8 +74,8 @@ class Panel:
                 axes.errorbar(
                     part[self.x],
                     part[self.y],
-                    xerr=_half_spread(part, self.x),
-                    yerr=_half_spread(part, self.y),
+                    xerr=half_spread(part, self.x),
+                    yerr=half_spread(part, self.y),
                     label=name,
                     fmt="o",
                     color=colour,
@@ -126,6 +126,7 @@ class Panel:
         return f"{column}{f' [{unit}]' if unit not in ('', '1') else ''}, {BETTER[self.objectives[column]]}"
 
 
-def _half_spread(rows: pd.DataFrame, column: str) -> NDArray[np.float64] | None:
+def half_spread(rows: pd.DataFrame, column: str) -> NDArray[np.float64] | None:
+    """Half of the inter-quartile ranges of a column, 0 where a row has none; None where no row has one."""
     name = f"{column}_iqr"
     return rows[name].fillna(0.0).to_numpy(dtype=np.float64) / 2 if name in rows else None
