@@ -25,7 +25,8 @@ R = TypeVar("R", bound=Recipe)
 def forecast(assembly: Assembly, archs: Sequence[Arch]) -> dict[str, str]:
     """The time of the supernet's training, of one trial (the median of a few architectures) and of all trials.
 
-    What a function of the user's takes is not known and not counted.
+    Not counted is what is not known, such as what a function of the user's takes, and what a mixture does between
+    phases.
     """
     bench, told = assembly.bench, {}
     if assembly.training is not None:
@@ -52,7 +53,7 @@ def _supernet_seconds(bench: Workbench, training: Training) -> float:
 
     def run(data: Dataset, short: Method) -> TrainingReport:
         net = bench.make_supernet()
-        return train(net, data, training.phases(net, bench, data, short), short, settings)
+        return train(net, data, training.steady(net, bench, short), short, settings)
 
     return _extrapolated(run, bench.need_data("accuracy"), replace(training.recipe, warmup=0.0))
 

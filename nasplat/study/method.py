@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from nasplat.arguments import accepts, check_arguments
-from nasplat.data import Dataset
 from nasplat.elastic import ElasticSpace
+from nasplat.elastic.weights.memory import check_memory
 from nasplat.errors import InvalidStudy, NasplatError, expected_one_of
 from nasplat.files import file_hash
 from nasplat.metric import Workbench
@@ -101,11 +102,20 @@ class Training:
         }
 
     def check(self, bench: Workbench) -> None:
-        """Raise in one line for what a training would find out: kinds of probes, and phases that do not fit."""
+        """Raise in one line for what a training would find out: kinds of probes, and phases that do not fit.
+
+        Nothing is allocated.
+        """
+        if not self.plain:
+            check_memory(
+                self.cost(elastic(bench.space)).training_bytes, f"the weights of a mixture {self.kind}"
+            )
         for probe in self.probes.values():
             if isinstance(probe, GradientConflict):
                 probe.choices(bench.space)
-        self.recipe.schedule(bench.space, bench.need_data("accuracy"), bench.seed)
+        with torch.device("meta"):
+            net = bench.make_supernet()
+        self._mixed(self._phases(bench, self.recipe), net, bench)
 
     def fresh(self, bench: Workbench) -> nn.Module:
         """The network as its training begins, on the CPU."""
@@ -117,13 +127,24 @@ class Training:
         return net
 
     def schedule(self, net: nn.Module, bench: Workbench, tally: Tally) -> Schedule:
-        """The method's phases on the bench's data."""
-        return tally.watch(self.phases(net, bench, bench.need_data("accuracy"), self.recipe))
+        """The method's phases on the bench's data, with what the mixture adds; the tally watches."""
+        return tally.watch(self._mixed(self._phases(bench, self.recipe), net, bench))
 
-    def phases(self, net: nn.Module, bench: Workbench, data: Dataset, recipe: Method) -> Schedule:
-        """The phases of a method on some data, with what the mixture adds."""
-        schedule = recipe.schedule(bench.space, data, bench.seed)
-        return self.mixture.schedule(schedule, Setting(net, elastic(bench.space), data, recipe, bench.seed))
+    def steady(self, net: nn.Module, bench: Workbench, recipe: Method) -> Schedule:
+        """The phases of a recipe without what the mixture does between them, such as a split: for timing steps."""
+        phases = self._phases(bench, recipe)
+        methods_own = {id(morphism) for phase in phases.phases for morphism in phase.on_enter}
+        mixed = self._mixed(phases, net, bench)
+        kept = [[m for m in phase.on_enter if id(m) in methods_own] for phase in mixed.phases]
+        pairs = zip(mixed.phases, kept, strict=True)
+        return replace(mixed, phases=tuple(replace(phase, on_enter=tuple(own)) for phase, own in pairs))
+
+    def _phases(self, bench: Workbench, recipe: Method) -> Schedule:
+        return recipe.schedule(bench.space, bench.need_data("accuracy"), bench.seed)
+
+    def _mixed(self, phases: Schedule, net: nn.Module, bench: Workbench) -> Schedule:
+        at = Setting(net, elastic(bench.space), bench.need_data("accuracy"), self.recipe, bench.seed)
+        return self.mixture.schedule(phases, at)
 
     def tally(self, bench: Workbench, recording: bool) -> Tally:
         """A list of the architectures that are asked for, with what the mixture adds to them."""

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from nasplat import NasplatError, Study, load_bundle, open_study
+from nasplat.elastic.weights import memory
 from nasplat.errors import InvalidStudy
 from nasplat.files import json_hash
 from nasplat.study.assembly import assemble
 from nasplat.study.forecast import forecast
-from nasplat.study.profile import profile
+from nasplat.study.profile import profile, training_in_effect
 from nasplat.supernet.mixtures import MIXTURES
 
 WriteStudy = Callable[..., Study]
@@ -24,7 +25,9 @@ SPACE = 'name = "elastic_convnet"\nstages = 1\ndepth = [1, 2]\nwidth = [2, 4]\nk
 PARTS = {"space": SPACE, "objective": 'metric = "accuracy"', "study": "trials = 2"}
 REST = '[data]\nname = "toy.py:images"\n[supernet]\nepochs = 1\nbatch_size = 32\n'
 DEALT = 'mixture = {kind = "dealt", experts = 2}\n'
-TRAINED = [DEALT]
+MOE = 'mixture = {kind = "moe", experts = 2, per = "neuron"}\n'
+BALANCED = 'mixture = {kind = "balanced", experts = 2, shared = 0.3}\n'
+TRAINED = [DEALT, MOE, BALANCED]
 """Mixtures that are taken through everything that a study does."""
 
 
@@ -94,7 +97,7 @@ def test_another_mixture_is_another_supernet_and_another_question(write_study: W
         ('{kind = "dealed"}', r"\[supernet\] .*'dealed' .*is unknown; did you mean 'dealt'\? known: "),
         ("{kind = 3}", r"\[supernet\] .*3 .*is unknown; known: .*dealt"),
         ('{kind = ["dealt"]}', r"\[supernet\] .*\['dealt'\] .*is unknown"),
-        ("{experts = 2}", r"\[supernet\] a mixture needs 'kind'; add one of slice, dealt"),
+        ("{experts = 2}", r"\[supernet\] a mixture needs 'kind'; add one of slice, .*dealt"),
         ("{}", r"\[supernet\] a mixture needs 'kind'"),
         ('{kind = "dealt", expert = 2}', r"dealt has no key 'expert'; did you mean 'experts'\?"),
         ('{kind = "dealt", experts = "2"}', r"dealt experts = '2': input should be a valid integer"),
@@ -131,24 +134,47 @@ def test_mixture_is_refused_in_an_execution_that_it_cannot_have(
         study.train()
 
 
+def test_mixture_that_does_not_fit_into_memory_says_how_much_there_is(
+    write_study: WriteStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "machine_memory", lambda: 2**14)
+    study = write_study(REST + MOE.replace("2", "100"), **PARTS)
+    with pytest.raises(NasplatError, match=r"mixture moe need .* GiB .* this machine has .* GiB: take fewer"):
+        study.train()
+    assert not (study.folder / "study.db").exists()
+    assert write_study(REST, **PARTS).train() is not None
+
+
 def test_mixture_needs_a_space_with_a_supernet(write_study: WriteStudy) -> None:
     rest = '[data]\nname = "toy.py:parity"\n[supernet]\n' + DEALT
     with pytest.raises(InvalidStudy, match=r"space 'toy' is not elastic: it has no supernet; remove"):
         write_study(rest).train()
 
 
+def test_mixture_that_has_no_time_for_what_it_does_is_told_before_a_store_is_made(
+    write_study: WriteStudy,
+) -> None:
+    study = write_study(REST + 'mixture = {kind = "split", splits = 2, at = [0.1, 0.2]}', **PARTS)
+    with pytest.raises(NasplatError, match="a training of 3 steps is too short for splits"):
+        study.train()
+    assert not (study.folder / "study.db").exists()
+
+
 def test_profile_says_how_weights_are_shared_and_what_that_costs(write_study: WriteStudy) -> None:
-    told = profile(write_study(REST + DEALT, **PARTS), 1, "cpu")["weights shared by dealt"]
+    assembly = assemble(write_study(REST + DEALT, **PARTS))
+    told = training_in_effect(assembly)["weights shared by dealt"]
     assert told["experts"] == 2
-    net = assemble(write_study(REST + DEALT, **PARTS)).bench.make_supernet()
-    assert told["parameters"] == sum(p.numel() for p in net.parameters())
-    plain = profile(write_study(REST, **PARTS), 1, "cpu")
-    assert not [title for title in plain if title.startswith("weights shared")]
+    assert told["parameters"] == sum(p.numel() for p in assembly.bench.make_supernet().parameters())
+    assert "supernet" in training_in_effect(assembly)
+    assert set(training_in_effect(assemble(write_study(REST, **PARTS)))) == {"supernet"}
 
 
-@pytest.mark.parametrize("mixture", TRAINED)
+SPLITS = 'mixture = {kind = "split", splits = 2, at = [0.1, 0.5], repeats = 1}\n'
+
+
+@pytest.mark.parametrize("mixture", [*TRAINED, SPLITS])
 def test_time_of_a_training_with_a_mixture_can_be_foretold(write_study: WriteStudy, mixture: str) -> None:
-    assembly = assemble(write_study(REST + mixture, **PARTS))
+    assembly = assemble(write_study(REST.replace("epochs = 1", "epochs = 9") + mixture, **PARTS))
     assert float(forecast(assembly, [assembly.bench.space.smallest()])["training"].split()[0]) > 0
 
 
@@ -169,9 +195,9 @@ def test_interrupted_training_with_a_mixture_resumes_to_the_same_weights(
     assert resumed.subnets.equals(whole.subnets)
 
 
-@pytest.mark.parametrize("mixture", TRAINED)
+@pytest.mark.parametrize(("mixture", "formats"), [(DEALT, ["state"]), (MOE, ["state", "pt2", "onnx"])])
 def test_subnet_of_a_mixture_is_searched_and_exported_as_a_plain_network(
-    write_study: WriteStudy, mixture: str, tmp_path: Path
+    write_study: WriteStudy, mixture: str, formats: list[str], tmp_path: Path
 ) -> None:
     study = write_study(REST + mixture, **PARTS)
     assert study.run().states == {"complete": 2}
@@ -186,10 +212,10 @@ def test_subnet_of_a_mixture_is_searched_and_exported_as_a_plain_network(
     with torch.no_grad():
         hits = (network(data.inputs).argmax(1) == data.targets).double().mean()
     assert float(hits) == study["knee"].values["accuracy"]
-    assert sum(p.numel() for p in network.parameters()) == torch_params(study)
+    assert sum(p.numel() for p in network.parameters()) == plain_params(study)
 
 
-def torch_params(study: Study) -> int:
+def plain_params(study: Study) -> int:
     """Parameters of the selected architecture as the plain space builds it."""
     space = assemble(study).bench.space
     return sum(p.numel() for p in space.build(space.arch(study["knee"].arch)).parameters())

@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from nasplat.elastic import ElasticSpace, WeightSource
+from nasplat.elastic import Constant, ElasticSpace, OneHot, Router, WeightSource
 from nasplat.elastic.meter import without_storage
-from nasplat.space import Arch
+from nasplat.elastic.weights.assigned import Assigned
+from nasplat.elastic.weights.replace import SHARING
 from nasplat.supernet.mixtures import Mixture, make_mixture
 from nasplat.supernet.recipe import Recipe, make_optimiser
 
 if TYPE_CHECKING:
     import pandas as pd
-
-SHARING = "sharing"  # the name at a supernet's root of a router that all its layers ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +30,8 @@ class SharingCost:
 
     banks, routers, rest: its parameters, those of the weight sources, of what mixes their atoms, and all others.
     plain: parameters of the same supernet as the family makes it. training_bytes: weights, their gradients and the
-    optimiser's state, when all of them are in use. merge_macs: multiply-adds by which the weights of the largest
-    architecture are computed before it runs, whatever its inputs; 0 where they are only picked and cut out.
+    optimiser's state, when all of them are in use. merge_macs: multiply-adds by which weights of full size are
+    merged for an architecture before it runs, however many inputs there are; 0 where they are only picked and cut out.
     """
 
     banks: int
@@ -67,14 +66,13 @@ def sharing_cost(space: ElasticSpace, mixture: Mixture, recipe: Recipe) -> Shari
         net = space.shared(mixture.apply).supernet()
     sources = [module for module in net.modules() if isinstance(module, WeightSource)]
     banks, routers, every = _numel(_banks(sources)), _numel(_routers(net, sources)), _numel(net.parameters())
-    largest = mixture.trained(space).largest()
     return SharingCost(
         banks=banks,
         routers=routers,
         rest=every - banks - routers,
         plain=_numel(without_storage(space).parameters()),
         training_bytes=_training_bytes(net, recipe),
-        merge_macs=sum(_merge_macs(source, largest) for source in sources),
+        merge_macs=sum(_merge_macs(source) for source in sources),
     )
 
 
@@ -112,22 +110,34 @@ def _numel(parameters: Iterable[Tensor]) -> int:
 def _training_bytes(net: nn.Module, recipe: Recipe) -> int:
     """Weights, gradients, and the state that the optimiser has after a step without storage."""
     optimiser = make_optimiser(net, recipe)
-    parameters: list[nn.Parameter] = [p for group in optimiser.param_groups for p in group["params"]]
-    for parameter in parameters:
+    trained: list[nn.Parameter] = [p for group in optimiser.param_groups for p in group["params"]]
+    for parameter in trained:
         parameter.grad = torch.empty_like(parameter)
     optimiser.step()
-    state = [v for values in optimiser.state.values() for v in values.values() if isinstance(v, Tensor)]
-    return sum(2 * p.nbytes for p in parameters) + sum(tensor.nbytes for tensor in state if tensor.is_meta)
+    values = [value for state in optimiser.state.values() for value in state.values()]
+    held = [value for value in values if isinstance(value, Tensor) and value.is_meta]  # a step count is not
+    return sum(tensor.nbytes for tensor in (*net.parameters(), *trained, *held))
 
 
-def _merge_macs(source: WeightSource, arch: Arch) -> int:
-    """A multiplication and an addition for each number of each atom, but for one atom that is taken as it is."""
-    used = [c for c in source.router(arch) if isinstance(c, Tensor) or c != 0.0]
-    if len(used) == 1 and not isinstance(used[0], Tensor) and used[0] == 1.0:
+def _merge_macs(source: WeightSource) -> int:
+    """A multiplication and an addition for each number of each atom that is merged."""
+    sizes = source.bank.slot.tensors.values()
+    return _merged(source.router, len(source.bank)) * sum(prod(d.maximum for d in tensor) for tensor in sizes)
+
+
+def _merged(router: Router, atoms: int) -> int:
+    """How many of the atoms are merged into a weight; 0 where one is taken as it is.
+
+    What router it is tells: asking it would take values, which may be in buffers.
+    """
+    if isinstance(router, OneHot):
         return 0
-    return sum(prod(d.maximum for d in dimensions) for dimensions in source.bank.slot.tensors.values()) * len(
-        used
-    )
+    if isinstance(router, Assigned):
+        return _merged(router.own, atoms // router.shared.experts)
+    if isinstance(router, Constant):
+        used = [c for c in router.coefficients if c != 0.0]
+        return 0 if used == [1.0] else len(used)
+    return atoms
 
 
 def _mib(size: int) -> str:

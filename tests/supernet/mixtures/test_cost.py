@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import nasplat as nas
+from nasplat.elastic import WeightSource
 from nasplat.errors import NasplatError
 from nasplat.supernet.mixtures import MIXTURES, make_mixture
 from nasplat.supernet.mixtures.cost import sharing_cost, sharing_costs
@@ -25,18 +26,54 @@ def supernet(table: dict[str, Any]) -> nn.Module:
     return SPACE.shared(make_mixture(table).apply).supernet()
 
 
-def counted(net: nn.Module) -> int:
-    return sum(p.numel() for p in net.parameters())
+def counted(net: nn.Module, *parts: str) -> int:
+    """Parameters, of all or of those with one of these parts in their name."""
+    return sum(
+        p.numel() for name, p in net.named_parameters() if any(part in name for part in parts or ("",))
+    )
 
 
-@pytest.mark.parametrize("table", [{"kind": "slice"}, DEALT, DEALT | {"layers": ["*conv*"]}])
+TABLES: list[dict[str, Any]] = [
+    {"kind": "slice"},
+    DEALT,
+    DEALT | {"layers": ["*conv*"]},
+    {"kind": "keyed", "choice": "width1"},
+    {"kind": "separate"},
+    {"kind": "moe", "experts": 3, "per": "neuron"},
+    {"kind": "moe", "router": "frozen"},
+    {"kind": "moe", "router": "constant"},
+    {"kind": "hyper"},
+    {"kind": "templates", "share": 0.5},
+    {"kind": "tied"},
+    {"kind": "split"},
+    {"kind": "balanced", "experts": 3},
+]
+
+
+def test_every_kind_is_costed() -> None:
+    assert {table["kind"] for table in TABLES} == set(MIXTURES)
+
+
+@pytest.mark.parametrize("table", TABLES, ids=str)
 def test_parameters_are_those_of_the_network_that_is_made(table: dict[str, Any]) -> None:
     cost = sharing_cost(SPACE, make_mixture(table), Recipe())
     net, plain = supernet(table), SPACE.supernet()
-    banked = sum(p.numel() for name, p in net.named_parameters() if ".bank." in name)
+    banked = counted(net, ".bank.", "shared_weights.")
     assert cost.parameters == counted(net)
-    assert (cost.banks, cost.routers, cost.rest) == (banked, 0, counted(net) - banked)
+    assert (cost.banks, cost.routers) == (banked, counted(net, ".router.", "sharing."))
     assert cost.ratio == counted(net) / counted(plain)
+
+
+@pytest.mark.parametrize("table", TABLES, ids=str)
+def test_every_kind_trains_with_the_bytes_that_are_told(table: dict[str, Any]) -> None:
+    net = supernet(table)
+    optimiser = make_optimiser(net, Recipe())
+    for parameter in net.parameters():
+        parameter.grad = torch.ones_like(parameter) if parameter.requires_grad else None
+    optimiser.step()
+    trained = sum(p.numel() for p in net.parameters() if p.requires_grad)
+    told = sharing_cost(SPACE, make_mixture(table), Recipe()).training_bytes
+    assert told == 4 * (counted(net) + 2 * trained)
 
 
 @pytest.mark.parametrize(
@@ -63,8 +100,19 @@ def test_nothing_is_allocated_and_no_random_number_moves() -> None:
     assert torch.random.get_rng_state().equal(before)
 
 
-def test_weights_that_are_only_picked_cost_no_merge() -> None:
-    assert sharing_cost(SPACE, make_mixture(DEALT), Recipe()).merge_macs == 0
+@pytest.mark.parametrize("table", TABLES, ids=str)
+def test_a_merge_touches_every_number_that_a_real_router_gives_a_coefficient(table: dict[str, Any]) -> None:
+    merged = 0
+    for source in (module for module in supernet(table).modules() if isinstance(module, WeightSource)):
+        used = [c for c in source.router(SPACE.largest()) if isinstance(c, torch.Tensor) or c != 0.0]
+        if len(used) > 1 or isinstance(used[0], torch.Tensor):
+            merged += len(used) * sum(source.bank.atoms(name)[0].numel() for name in source.bank.slot.tensors)
+    assert sharing_cost(SPACE, make_mixture(table), Recipe()).merge_macs == merged
+
+
+def test_only_what_is_computed_costs_a_merge() -> None:
+    frame = sharing_costs(SPACE, TABLES).assign(kind=[table["kind"] for table in TABLES])
+    assert set(frame.kind[frame.merge_macs > 0]) == {"moe", "hyper", "templates"}
 
 
 def test_table_has_a_row_for_each_way_of_sharing() -> None:
