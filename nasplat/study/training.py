@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
 from nasplat.data import evaluate
 from nasplat.errors import InvalidStudy
@@ -33,12 +34,14 @@ class TrainedSupernet:
 
     subnets: a row each for the smallest, a few random and the largest one: parameters, and the task's metric on the
     validation split, judged as a search judges it. Of the random ones each column shows its own median.
+    net: the network itself, called as net(x, arch), in evaluation mode on the device of the training.
     """
 
     path: Path
     content_hash: str
     fresh: bool
     subnets: pd.DataFrame
+    net: nn.Module = field(repr=False)
 
 
 def train_study(
@@ -54,9 +57,11 @@ def train_study(
             shelf = join_study(assembly)
             fresh = ready_supernet(assembly.bench, shelf, training, watcher or Silence(), team)
         found = shelf.find(SUPERNET, training.origin(assembly.bench))
+    net = assembly.bench.supernet
     assert found is not None  # it is on the bench
+    assert net is not None
     path, row = found
-    return TrainedSupernet(path, row.content_hash, fresh, judge_subnets(assembly.bench))
+    return TrainedSupernet(path, row.content_hash, fresh, judge_subnets(assembly.bench), net)
 
 
 def _follow(study: StudyFolder, device: str | None, team: Team) -> None:
