@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from nasplat.data import Dataset, Split
+import nasplat
+from nasplat.data import Dataset, Split, random_inputs
 from nasplat.elastic import ElasticBatchNorm2d, ElasticConv2d, ElasticLinear, ElasticSpace, extract
 from nasplat.elastic.weights.tree import ForkedSource, Tree
 from nasplat.errors import InvalidArchitecture, NasplatError, TrainingError
@@ -36,6 +43,7 @@ from nasplat.supernet.mixtures import Setting
 from nasplat.supernet.mixtures.phases import insert
 from nasplat.supernet.mixtures.split import FewShot
 from nasplat.supernet.mixtures.split import Split as SplitLeaves
+from nasplat.supernet.probes.load import atoms
 
 ORDER = torch.tensor([3, 0, 6, 1, 7, 2, 4, 5])
 OPS = {
@@ -341,6 +349,70 @@ def test_norms_are_part_of_a_leaf_and_chosen_layers_alone_can_be_split() -> None
     assert len(of_leaf(net, 1)) == len(list(space.supernet().parameters())) == len(of_leaf(net, 0))
     part = space.shared(FewShot(splits=1, layers=("conv",)).apply).supernet()
     assert len(of_leaf(part, 1)) == 1
+
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "elastic_convnet": {"stages": 1, "depth": (1, 2), "width": (4, 8), "kernel": (1, 3), "expand": (1, 2)},
+    "mixpath": {
+        "width": (8,),
+        "depth": (1,),
+        "kernel": (3, 5, 7),
+        "expand": (2,),
+        "stem": 8,
+        "head": 8,
+        "norm": "keyed",
+    },
+    "elastic_vit": {"depth": (1, 2), "width": (16, 24), "heads": (1, 2), "pool": "token"},
+    "elastic_lm": {"depth": (1, 2), "width": (16, 24), "input_shape": (6,)},
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_built_in_families_compute_the_same_before_and_after_a_split_that_inherits(name: str) -> None:
+    shape = {"input_shape": (3, 12, 12), "classes": 5}
+    space = nasplat.load("spaces", name)(**shape | FAMILIES[name])
+    assert isinstance(space, ElasticSpace)
+    net, plain = space.shared(FewShot(by="random").apply).supernet(1).eval(), space.supernet(1).eval()
+    x = random_inputs(2, space.input_shape or (), space.vocabulary)
+    archs = [space.sample(np.random.default_rng(k)) for k in range(6)]
+    before = [plain(x, arch) for arch in archs]
+    assert all(net(x, arch).equal(outputs) for arch, outputs in zip(archs, before, strict=True))
+    data = Dataset("none", *(Split(x, torch.zeros(2, dtype=torch.long)) for _ in range(3)))
+    setting = Setting(net, space, data, METHOD, 0)
+    for depth in range(2):
+        SplitLeaves(FewShot(by="random"), setting, depth)(net, SGD(net.parameters()))
+    assert (tree_of(net).choice >= 0).all()
+    assert all(net(x, arch).equal(outputs) for arch, outputs in zip(archs, before, strict=True))
+    with torch.no_grad():  # now nothing is shared: each leaf by itself, and all weights belong to one
+        for leaf in range(4):
+            for weight in of_leaf(net, leaf):
+                weight.mul_(1 + leaf / 10)
+    for arch in archs:
+        torch.testing.assert_close(extract(net, arch)(x), net(x, arch))
+        changed = tree_of(net).leaf(arch) > 0
+        assert changed != net(x, arch).equal(plain(x, arch))
+    everything = {id(p) for leaf in range(4) for p in of_leaf(net, leaf)}
+    assert {id(p) for p in net.parameters()} == everything
+    visits = Counter(archs)
+    for found in atoms(net, visits).values():
+        assert sum(found.values()) == len(archs)
+
+
+def test_two_processes_split_alike_even_where_each_would_choose_otherwise(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "error", str(Path(__file__).with_name("two_splits.py")), str(tmp_path)]
+    processes = [
+        subprocess.Popen(command, env=os.environ | where | {"RANK": str(rank)}, stderr=subprocess.PIPE)
+        for rank in range(2)
+    ]
+    said = [process.communicate(timeout=120)[1].decode() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    main, other = (load_file(tmp_path / f"{rank}.safetensors") for rank in range(2))
+    assert all(main[name].equal(other[name]) for name in main)
+    assert (main["sharing.choice"] >= 0).all()
 
 
 def test_what_makes_no_sense_is_told_in_one_line() -> None:
