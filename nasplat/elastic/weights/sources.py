@@ -77,8 +77,9 @@ class Bank(nn.Module):
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Every atom starts as the layer's slot says."""
-        for k in range(len(self)):
-            self.slot.initialise({name: self.atoms(name)[k] for name in self.slot.tensors})
+        names = list(self.slot.tensors)
+        for atom in zip(*(self.atoms(name) for name in names), strict=True):
+            self.slot.initialise(dict(zip(names, atom, strict=True)))
 
 
 class Router(Protocol):
