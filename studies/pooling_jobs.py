@@ -7,7 +7,7 @@ validation split of the network that is taken out of the supernet and recalibrat
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 import nasplat as nas
 from nasplat.data import Dataset, Split, batches, evaluate, predict
 from nasplat.elastic import ElasticSpace, extract, recalibrate
+from nasplat.elastic.weights.assigned import with_expert
 from nasplat.measure import count_macs, device_info
 from nasplat.space import Arch
 from nasplat.supernet import (
@@ -34,7 +35,7 @@ from nasplat.supernet import (
     train,
     train_network,
 )
-from nasplat.supernet.mixtures import Mixture, Setting
+from nasplat.supernet.mixtures import Balanced, Mixture, Setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +65,16 @@ class Setup:
 class Variant:
     """How a supernet shares its weights and is trained.
 
-    mixture: as in a study file, or a kind of `pooling_sharing`; empty for plain sharing. budget: epochs over the
-    study's. turns: layouts take turns, each exactly as often, instead of being drawn. branch: the share of the steps
-    in which there is one set of weights, which the mixture's sets then all start from.
+    mixture: as in a study file, or {"kind": "scale"}. budget: epochs over the study's. turns: layouts take turns, each
+    exactly as often, instead of being drawn. branch: the share of the steps in which there is one set of weights,
+    which all sets of the mixture then start from; 0 for the same fresh weights; None leaves it to the mixture.
     """
 
-    mixture: Mapping[str, Any] = field(default_factory=dict)
+    mixture: Mapping[str, Any] = field(default_factory=lambda: {"kind": "slice"})
     budget: float = 1.0
     norm: str = "batch"
     turns: bool = False
-    branch: float = 0.0
+    branch: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,48 +143,56 @@ def supernet(job: Job) -> Iterator[dict[str, Any]]:
     mixture, start = mixture_of(job.variant.mixture), time.process_time()
     net, steps = trained(job, data, space, mixture)
     effort = {"steps": steps, "seconds": time.process_time() - start}
+    experts = range(mixture.experts) if isinstance(mixture, Balanced) else ()
     for arch in space.enumerate():
-        best = {"best": _best(net, arch, mixture, space, job.setup)}
-        yield {"layout": arch[LAYOUT], **judged(net, arch, job.setup), **best, **effort}
+        best = {"best": best_expert(net, arch, experts, job.setup)}
+        yield {"layout": arch[LAYOUT], **judged(inherited(net, arch, job.setup), job.setup), **best, **effort}
 
 
-def trained(job: Job, data: Dataset, space: ElasticSpace, mixture: Mixture | None) -> tuple[nn.Module, int]:
+def trained(job: Job, data: Dataset, space: ElasticSpace, mixture: Mixture) -> tuple[nn.Module, int]:
     """A supernet after its training, and the number of passes that it took."""
     epochs = max(1, round(job.variant.budget * job.setup.epochs))
     recipe = METHODS["uniform"](epochs=epochs, **job.setup.recipe)
     schedule = recipe.schedule(space, data, job.seed)
     if job.variant.turns:
         phase = Phase(1.0, Turns(tuple(space.enumerate()), job.seed), label_loss(data.task.loss))
-        schedule = Schedule((phase,), identity=space.hash, space=space)
-    if mixture is not None and job.variant.branch:
-        first = replace(schedule.phases[0], until=job.variant.branch)
-        then = replace(schedule.phases[-1], on_enter=(Branch(mixture, space),))
-        schedule, net = replace(schedule, phases=(first, then)), space.supernet(job.seed)
-    elif mixture is not None:
+        schedule = replace(schedule, phases=(phase,))
+    if job.variant.branch is None:
         space = space.shared(mixture.apply)
         net = space.supernet(job.seed)
         schedule = mixture.schedule(schedule, Setting(net, space, data, recipe, job.seed))
     else:
         net = space.supernet(job.seed)
+        schedule = branched(schedule, Branch(mixture, space), job.variant.branch)
     settings = Settings(seed=job.seed, device=job.setup.device)
     return net, train(net, data, schedule, recipe, settings).passes
 
 
-def judged(net: nn.Module, arch: Mapping[str, Any], setup: Setup) -> dict[str, float]:
-    """Accuracy (value) and cross entropy (loss) on the validation split, accuracy on the test split."""
-    data = dataset(setup)
+def branched(schedule: Schedule, branch: Branch, share: float) -> Schedule:
+    """The same phase all along, with the morphism at a share of the steps, which may be 0."""
+    (phase,) = schedule.phases
+    first = (replace(phase, until=share),) if share else ()
+    return replace(schedule, phases=(*first, replace(phase, on_enter=(branch,))))
+
+
+def inherited(net: nn.Module, arch: Mapping[str, Any], setup: Setup) -> nn.Module:
+    """The network of a layout as it would be shipped: taken out, and recalibrated."""
     network = extract(net, arch).eval()
     recalibrate(network, calibration(setup))
+    return network
+
+
+def judged(network: nn.Module, setup: Setup) -> dict[str, float]:
+    """Accuracy (value) and cross entropy (loss) on all of the validation split, accuracy on the test split."""
+    data = dataset(setup)
     outputs = predict(network, data.validation.inputs, device=setup.device)
     targets = data.validation.targets
-    found = {
+    tested = len(data.test) > 0
+    return {
         "value": data.task.score(outputs, targets),
         "loss": float(F.cross_entropy(outputs, targets)),
-        "test": np.nan,
+        "test": evaluate(network, data.test, data.task, device=setup.device) if tested else np.nan,
     }
-    if len(data.test):
-        found["test"] = evaluate(network, data.test, data.task, device=setup.device)
-    return found
 
 
 def calibration(setup: Setup) -> list[Tensor]:
@@ -193,12 +202,13 @@ def calibration(setup: Setup) -> list[Tensor]:
     return [inputs for inputs, _ in islice(drawn, setup.calibration)]
 
 
-def _best(net: nn.Module, arch: Arch, mixture: Mixture | None, space: ElasticSpace, setup: Setup) -> float:
+def best_expert(net: nn.Module, arch: Arch, experts: Sequence[int], setup: Setup) -> float:
     """The accuracy of the expert that is best for a layout on the validation split; NaN where there are no experts."""
-    extra = [] if mixture is None else [c for c in mixture.trained(space).choices if c.name == "expert"]
-    if not setup.best or not extra:
+    if not setup.best or not experts:
         return np.nan
-    return max(judged(net, Arch({**arch, "expert": e}), setup)["value"] for e in extra[0].values)
+    data, device = dataset(setup), setup.device
+    networks = (inherited(net, with_expert(arch, number), setup) for number in experts)
+    return max(evaluate(network, data.validation, data.task, device=device) for network in networks)
 
 
 def macs(job: Job) -> Iterator[dict[str, Any]]:

@@ -15,7 +15,8 @@ from nasplat.elastic import Bank, ElasticSpace, Key, OneHot, WeightSource
 from nasplat.elastic.weights.replace import Place, places, replace_sources
 from nasplat.space import Arch, Value, positions_of, runs
 from nasplat.supernet import Judge
-from nasplat.supernet.mixtures import MIXTURES, Mixture
+from nasplat.supernet.mixtures import Mixture, make_mixture
+from nasplat.supernet.mixtures.linear import widened
 
 LAYOUT = "pools"  # the choice of the space
 
@@ -79,7 +80,7 @@ class ByScale(Mixture):
 
         def source(place: Place) -> WeightSource:
             key = Key((LAYOUT,), scales, partial(_scale, _number(place.name)))
-            return WeightSource(Bank(place.source.bank.slot, scales), OneHot(key), place.source.crop)
+            return WeightSource(widened(place.source.bank, scales), OneHot(key), place.source.crop)
 
         replace_sources(net, source, self.layers)
 
@@ -95,10 +96,6 @@ def _scale(block: int, arch: Mapping[str, Value]) -> int:
     return sum(slot < block for slot in positions_of(str(arch[LAYOUT])))  # slot 0 is before block 1
 
 
-KINDS: dict[str, type[Mixture]] = {**MIXTURES, "scale": ByScale}
-
-
-def mixture_of(table: Mapping[str, Any]) -> Mixture | None:
-    """The mixture of a table such as {"kind": "balanced", "experts": 4}; None for an empty one."""
-    given = dict(table)
-    return KINDS[given.pop("kind")](**given) if given else None
+def mixture_of(table: Mapping[str, Any]) -> Mixture:
+    """The mixture of a table as a study file has it, or {"kind": "scale"}."""
+    return ByScale() if table["kind"] == "scale" else make_mixture(table)

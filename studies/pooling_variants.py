@@ -35,7 +35,7 @@ PER_EXPERT = {
 """Equal steps per expert: a mixture of M costs M times as much."""
 
 IDEAS = {
-    "each alone": Variant(SEPARATE, turns=True),
+    "each alone": Variant(SEPARATE, turns=True, branch=0),
     "branches after 1/4": Variant(SEPARATE, turns=True, branch=0.25),
     "branches after 1/2": Variant(SEPARATE, turns=True, branch=0.5),
     "branches after 3/4": Variant(SEPARATE, turns=True, branch=0.75),
