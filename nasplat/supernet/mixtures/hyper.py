@@ -13,7 +13,7 @@ from nasplat.elastic.weights.encoding import ArchEncoding
 from nasplat.elastic.weights.hyper import FromHypernetwork, Hypernetwork, start_columns
 from nasplat.elastic.weights.replace import SHARING, register
 from nasplat.supernet.mixtures.base import Mixture
-from nasplat.supernet.mixtures.linear import linear_places, widened
+from nasplat.supernet.mixtures.linear import check_room, linear_places, widened
 from nasplat.supernet.recipe import expect
 
 MOST_ATOMS = 64
@@ -47,6 +47,7 @@ class Hyper(Mixture):
 
     def apply(self, net: nn.Module, space: ElasticSpace) -> None:
         found, invariant = linear_places(net, self.layers), self.magnitude_invariant
+        check_room(found, self.atoms, f"{self.atoms} atoms")
         encoding = ArchEncoding(space.choices)
         trunk = Hypernetwork(encoding, self.atoms, hidden=self.hidden, magnitude_invariant=invariant)
         register(net, SHARING, trunk)

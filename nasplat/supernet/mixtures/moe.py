@@ -12,7 +12,7 @@ from nasplat.elastic import Constant, ElasticSpace, Router, Slot, WeightSource
 from nasplat.elastic.weights.arch_router import ArchRouter
 from nasplat.elastic.weights.encoding import ArchEncoding
 from nasplat.supernet.mixtures.base import Mixture
-from nasplat.supernet.mixtures.linear import linear_places, widened
+from nasplat.supernet.mixtures.linear import MOST_SETS, check_room, linear_places, widened
 from nasplat.supernet.recipe import expect
 
 PER = ("layer", "neuron")
@@ -39,14 +39,15 @@ class MixtureOfSupernets(Mixture):
     hidden: int = 64
 
     def __post_init__(self) -> None:
-        expect("experts", self.experts, self.experts >= 1, "at least 1")
+        expect("experts", self.experts, 1 <= self.experts <= MOST_SETS, f"1 to {MOST_SETS:,}")
         expect("per", self.per, self.per in PER, f"one of {', '.join(PER)}")
         expect("router", self.router, self.router in ROUTERS, f"one of {', '.join(ROUTERS)}")
         expect("hidden", self.hidden, self.hidden >= 1, "at least 1")
 
     def apply(self, net: nn.Module, space: ElasticSpace) -> None:
-        encoding = ArchEncoding(space.choices)
-        for place in linear_places(net, self.layers):
+        found, encoding = linear_places(net, self.layers), ArchEncoding(space.choices)
+        check_room(found, self.experts, f"{self.experts} experts")
+        for place in found:
             source = place.source
             router = ROUTERS[self.router](self, encoding, source.bank.slot)
             place.put(WeightSource(widened(source.bank, self.experts), router, source.crop))

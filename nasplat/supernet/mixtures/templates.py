@@ -14,7 +14,7 @@ from nasplat.elastic.weights.replace import SHARED, Place, register
 from nasplat.elastic.weights.templates import Borrowed, Shapes, full_shapes, share_templates
 from nasplat.errors import NasplatError
 from nasplat.supernet.mixtures.base import Mixture
-from nasplat.supernet.mixtures.linear import linear_places, widened
+from nasplat.supernet.mixtures.linear import MOST_SETS, check_room, linear_places, widened
 from nasplat.supernet.recipe import expect
 
 
@@ -33,7 +33,7 @@ class SharedTemplates(Mixture):
     templates: int = 2
 
     def __post_init__(self) -> None:
-        expect("templates", self.templates, self.templates >= 1, "at least 1")
+        expect("templates", self.templates, 1 <= self.templates <= MOST_SETS, f"1 to {MOST_SETS:,}")
         fits = 0 < self.share <= self.templates
         expect(
             "share",
@@ -44,6 +44,7 @@ class SharedTemplates(Mixture):
 
     def apply(self, net: nn.Module, space: ElasticSpace) -> None:
         found = linear_places(net, self.layers)
+        check_room(found, self.share, f"templates of share = {self.share}")
         bank, sources = share_templates([place.source for place in found], self.share, self.templates)
         register(net, SHARED, bank)
         for place, source in zip(found, sources, strict=True):

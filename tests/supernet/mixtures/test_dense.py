@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from nasplat import load
 from nasplat.data import Dataset, Split
 from nasplat.elastic import ElasticSpace, Masks, extract
+from nasplat.elastic.weights import memory
 from nasplat.errors import NasplatError, TrainingError
 from nasplat.space import Arch
 from nasplat.supernet import METHODS, Settings, load_start, load_weights, save_weights, train
@@ -286,7 +287,7 @@ def test_weights_that_are_computed_or_tied_cannot_start_as_a_network(name: str, 
             r"router = psychic: expected one of learned, frozen, constant",
         ),
         ({"kind": "moe", "per": "row"}, r"per = row: expected one of layer, neuron"),
-        ({"kind": "moe", "experts": 0}, r"experts = 0: expected at least 1"),
+        ({"kind": "moe", "experts": 0}, r"experts = 0: expected 1 to 1,000"),
         ({"kind": "moe", "experts": 1.5}, r"moe experts = 1.5: input should be a valid integer"),
         ({"kind": "moe", "expert": 2}, r"no key 'expert'; did you mean 'experts'"),
         ({"kind": "moe", "hidden": 0}, r"hidden = 0: expected at least 1"),
@@ -296,7 +297,7 @@ def test_weights_that_are_computed_or_tied_cannot_start_as_a_network(name: str, 
         ({"kind": "hyper", "hidden": -1}, r"hidden = -1: expected at least 1"),
         ({"kind": "templates", "share": 0.0}, r"share = 0.0: expected above 0"),
         ({"kind": "templates", "share": 3.0}, r"share = 3.0: expected above 0 and up to templates = 2"),
-        ({"kind": "templates", "templates": 0}, r"templates = 0: expected at least 1"),
+        ({"kind": "templates", "templates": 0}, r"templates = 0: expected 1 to 1,000"),
         (
             {"kind": "tied", "layers": ["head"]},
             r"no two layers of elastic_convnet have weights of the same shape",
@@ -323,6 +324,23 @@ def test_a_space_is_told_when_it_is_too_large_for_weights_apart() -> None:
 @pytest.mark.parametrize("table", [{"kind": "hyper"}, {"kind": "templates"}, {"kind": "tied"}])
 def test_a_network_that_has_the_name_already_is_refused(table: dict[str, Any]) -> None:
     net, mixture = TINY.supernet(), make_mixture(table)
-    mixture.apply(net, TINY)
-    with pytest.raises(NasplatError, match=r"already: rename it|nothing to tie"):
+    net.sharing = net.shared_weights = nn.Identity()
+    with pytest.raises(NasplatError, match=r"the network has a 'shar\w+' already: rename it"):
         mixture.apply(net, TINY)
+
+
+@pytest.mark.parametrize("name", ["layer-wise", "hyper", "many templates"])
+def test_layers_of_several_sets_of_weights_are_not_shared_once_more(name: str) -> None:
+    net = shared(TINY, name).supernet()
+    for other in ("layer-wise", "hyper", "tied", "dealt"):
+        with pytest.raises(NasplatError, match=r"has \d sets of weights already: leave it out of `layers`"):
+            make_mixture(KINDS[other]).apply(net, TINY)
+
+
+@pytest.mark.parametrize("name", ["layer-wise", "constant", "invariant", "many templates", "dealt", "keyed"])
+def test_sets_of_weights_that_do_not_fit_into_memory_are_told_before_they_are_made(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "machine_memory", lambda: 2**12)
+    with pytest.raises(NasplatError, match=r"need .* GiB of memory .* this machine has"):
+        shared(TINY, name).supernet()

@@ -61,6 +61,38 @@ def test_the_first_expert_keeps_the_weights_of_the_plain_supernet(mixture: Mixtu
         assert net(x, first).equal(plain(x, first))
 
 
+def test_a_layer_with_a_key_of_its_own_keeps_it_inside_every_expert() -> None:
+    space: ElasticSpace = load("spaces", "mixpath")(
+        input_shape=(3, 8, 8),
+        classes=3,
+        width=(8,),
+        depth=(1,),
+        kernel=(3, 5),
+        expand=(2, 3),
+        stem=8,
+        head=16,
+    )
+    choice = next(c for c in space.choices if not c.when and c.name.startswith("expand"))
+    net, plain = (
+        space.shared(Keyed(choice=choice.name).apply).supernet(seed=1).eval(),
+        space.supernet(seed=1).eval(),
+    )
+    keyed = [n for n, m in plain.named_modules() if isinstance(m, WeightSource) and len(m.bank) > 1]
+    assert keyed
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        for name in keyed:
+            for k, atom in enumerate(net.get_submodule(name).bank.atoms("weight")):
+                atom.fill_(k + 1)
+            for k, atom in enumerate(plain.get_submodule(name).bank.atoms("weight")):
+                atom.fill_(k + 1)
+        for arch in space.enumerate():
+            if choice.index(arch[choice.name]) == 0:
+                assert net(x, arch).equal(plain(x, arch))
+    counts = {(len(plain.get_submodule(n).bank), len(net.get_submodule(n).bank)) for n in keyed}
+    assert counts == {(2, 4)}
+
+
 @pytest.mark.parametrize("mixture", [Keyed(choice="width1"), Dealt(experts=3), Separate()])
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
 def test_steps_that_did_not_select_an_expert_leave_it_alone_with_momentum_and_decay(
