@@ -101,7 +101,7 @@ def test_another_mixture_is_another_supernet_and_another_question(write_study: W
         ("{}", r"\[supernet\] a mixture needs 'kind'"),
         ('{kind = "dealt", expert = 2}', r"dealt has no key 'expert'; did you mean 'experts'\?"),
         ('{kind = "dealt", experts = "2"}', r"dealt experts = '2': input should be a valid integer"),
-        ('{kind = "dealt", experts = 0}', r"\[supernet\] .*experts = 0: expected at least 1"),
+        ('{kind = "dealt", experts = 0}', r"\[supernet\] .*experts = 0: expected 1 to 1,000"),
         (
             '{kind = "dealt", layers = ["stages.*", "blocks.*"]}',
             r"\[supernet\] .*no elastic layer matches '(stages|blocks)\.\*'",
