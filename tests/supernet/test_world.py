@@ -117,6 +117,13 @@ def test_both_processes_end_with_the_same_weights_and_running_statistics(found: 
     assert found[0]["normed"] == found[1]["normed"]
 
 
+def test_a_morphism_finds_the_same_network_in_both_processes(found: list[Parts]) -> None:
+    first, second = (result["entered"] for result in found)
+    assert first["own"] != second["own"]
+    assert first["found"] == second["found"]
+    assert len(first["found"]) == 4
+
+
 def test_a_training_that_one_process_is_told_to_stop_resumes_in_both(found: list[Parts]) -> None:
     for rank in range(2):
         assert found[rank]["resumed"]["weights"] == found[rank]["plain"]["weights"]

@@ -199,6 +199,27 @@ def dropped(folder: Path, world: World) -> list[bool]:
     return kept[0]
 
 
+@dataclass
+class Remember:
+    """A morphism that keeps the running mean that it finds, as a teacher keeps weights."""
+
+    seen: list[float] = field(default_factory=list)
+    exact = True
+
+    def __call__(self, net: nn.Module, optimiser: Optimizer) -> None:
+        self.seen += net.norm.running_mean.tolist()
+
+
+def entered(folder: Path, world: World) -> dict[str, list[float]]:
+    """The running mean after each process's own first half of a batch, and as a morphism finds it later."""
+    net, own, morphism = Net("batch"), list[float](), Remember()
+    net.norm.register_forward_hook(lambda norm, *_: own.extend(norm.running_mean.tolist()))
+    policy = Sandwich(SPACE)
+    phases = Phase(0.5, policy, CROSS), Phase(1.0, policy, CROSS, on_enter=(morphism,))
+    train(net, make_data(), Schedule(phases), RECIPE)
+    return {"own": own[:4], "found": morphism.seen}
+
+
 class Experts(nn.Module):
     """x (n, 4) -> (n, 3)."""
 
@@ -234,7 +255,19 @@ def mixed(folder: Path, world: World) -> dict[str, Any]:
 
 SCENARIOS: dict[str, Callable[[Path, World], Any]] = {
     scenario.__name__: scenario
-    for scenario in (plain, distilled, normed, resumed, alone, strewn, uneven, poisoned, dropped, mixed)
+    for scenario in (
+        plain,
+        distilled,
+        normed,
+        resumed,
+        alone,
+        strewn,
+        uneven,
+        poisoned,
+        dropped,
+        entered,
+        mixed,
+    )
 }
 
 
