@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from nasplat import open_study
 from nasplat.cli.progress import Lines
@@ -97,6 +100,13 @@ def test_train_that_is_interrupted_says_how_to_go_on(
         ("epochs = 2", 'method = "sandwhich"', "did you mean 'sandwich'"),
         ("epochs = 2", 'probes = ["laod"]', "did you mean 'load'"),
         ("epochs = 2", 'start = "toy.py"', "toy.py cannot be read"),
+        ("epochs = 2", 'mixture = {kind = "moo"}', "did you mean 'moe'"),
+        ("epochs = 2", 'mixture = {kind = "moe", expert = 2}', "did you mean 'experts'"),
+        (
+            "epochs = 2",
+            'mixture = {kind = "moe", layers = ["block.*"]}',
+            r"no elastic layer matches 'block\.\*'",
+        ),
     ],
 )
 def test_mistake_ends_with_code_1_and_one_line(
@@ -119,6 +129,21 @@ def test_two_processes_train_one_supernet_and_the_first_one_speaks(nasplat: Nasp
     rows = open_study(page).probes().query("name == 'architectures'")
     assert rows["value"].tolist() == [12, 12]  # each process trains the same architectures, counted once
     assert nasplat("train", page).out.startswith("trained already: ")
+
+
+def test_two_processes_train_a_mixture_to_the_weights_of_one(nasplat: Nasplat, page: Path) -> None:
+    change(page, "batch_size = 32", 'batch_size = 32, mixture = {kind = "moe", experts = 2, per = "neuron"}')
+    change(page, "stages = 1", 'stages = 1, norm = "group"')  # one that does not see the rest of a batch
+    alone = page.parent / "alone"
+    shutil.copytree(page.parent, alone)
+    (leader, out), (follower, silence) = together("train", page)
+    assert (leader, follower, silence) == (0, 0, "")
+    assert "weights shared by moe: " in out
+    assert "times those of plain slicing" in out
+    assert nasplat("train", alone).code == 0
+    ours, theirs = (load_file(next(folder.glob("artefacts/*/supernet-*"))) for folder in (page.parent, alone))
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    assert "training the supernet" not in nasplat("run", page).out
 
 
 def together(command: str, page: Path) -> list[tuple[int, str]]:
