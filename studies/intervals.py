@@ -18,8 +18,7 @@ def reach(values: pd.Series) -> float:
 
 def gaps(mine: pd.DataFrame, other: pd.DataFrame, columns: Sequence[str]) -> dict[str, Gap]:
     """The paired differences mine - other of each column, by the index (the seeds) that both have."""
-    both = (mine - other).dropna(how="all")
-    found = {what: both[what].dropna() for what in columns if what in both}
+    found = {what: (mine[what] - other[what]).dropna() for what in columns}
     return {what: (values.mean(), reach(values)) for what, values in found.items() if len(values) > 1}
 
 
