@@ -8,9 +8,9 @@ is smaller than a layer it is repeated; where it is larger a layer has several t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, count
+from itertools import accumulate, chain, count, pairwise
 from typing import TypeAlias
 
 import torch
@@ -23,20 +23,27 @@ Shapes: TypeAlias = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 class FlatBank(nn.Module):
-    """Numbers in a row, read as if they were repeated without end. One row (1, n), so that it decays as weights do."""
+    """Numbers (n,) in a row, read as if they were repeated without end, in windows that begin and end at `cuts`.
 
-    def __init__(self, numbers: Tensor) -> None:
+    What lies between two cuts is a Parameter, so that the gradient of a window is as long as the window and not as the
+    bank. Each is one row (1, length), and decays as weights do.
+    """
+
+    def __init__(self, numbers: Tensor, cuts: Iterable[int]) -> None:
         super().__init__()
-        self.weight = nn.Parameter(numbers.reshape(1, -1))
+        self.size = len(numbers)
+        self.begins = sorted({0, *(cut % self.size for cut in cuts)})
+        for k, (begin, end) in enumerate(pairwise([*self.begins, self.size])):
+            self.register_parameter(f"weight_{k}", nn.Parameter(numbers[None, begin:end].clone()))
 
     def window(self, start: int, length: int) -> Tensor:
-        """The numbers (length,) from `start` on; a view where they do not go round."""
-        row = self.weight[0]
-        start %= len(row)
-        if start + length <= len(row):
-            return row.narrow(0, start, length)
-        turns, rest = divmod(length - (len(row) - start), len(row))
-        return torch.cat([row[start:], *[row] * turns, row[:rest]])
+        """The numbers (length,) from `start` on."""
+        number, rows, missing = self.begins.index(start % self.size), list[Tensor](), length
+        while missing:
+            rows.append(self.get_parameter(f"weight_{number}")[0])
+            missing -= len(rows[-1])
+            number = (number + 1) % len(self.begins)
+        return rows[0] if len(rows) == 1 else torch.cat(rows)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,20 +62,23 @@ class Templates:
 
     def atoms(self, name: str) -> list[Tensor]:
         """The K full-size tensors of one name: what the windows hold now."""
-        names = list(self.slot.tensors)
-        before = sum(numel(self.slot, other) for other in names[: names.index(name)])
-        shape = [d.maximum for d in self.slot.tensors[name]]
-        length = math.prod(shape)
-        return [self.bank.window(start + before, length).view(shape) for start in self.starts]
+        shape, (begin, end) = [d.maximum for d in self.slot.tensors[name]], spans(self.slot)[name]
+        return [self.bank.window(start + begin, end - begin).view(shape) for start in self.starts]
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """The whole bank."""
         return self.bank.parameters()
 
 
-def numel(slot: Slot, *names: str) -> int:
-    """The numbers in one atom of a slot, or in some of its tensors."""
-    return sum(math.prod(d.maximum for d in slot.tensors[name]) for name in names or slot.tensors)
+def spans(slot: Slot) -> dict[str, tuple[int, int]]:
+    """Where each tensor begins and ends in an atom of a slot, as one row."""
+    sizes = [math.prod(d.maximum for d in dimensions) for dimensions in slot.tensors.values()]
+    return dict(zip(slot.tensors, pairwise(accumulate(sizes, initial=0)), strict=True))
+
+
+def numel(slot: Slot) -> int:
+    """The numbers in one atom of a slot."""
+    return max(end for _, end in spans(slot).values())
 
 
 class LayerCoefficients(nn.Module):
@@ -94,16 +104,24 @@ def share_templates(
     other; the coefficients start at random, and so that each weight has the norm that it has now. With a share of 1
     and one template everything starts as it is.
     """
-    size = max(1, round(share * sum(numel(source.bank.slot) for source in sources)))
-    bank, start = FlatBank(_starts(sources, size)), 0
-    shared = []
-    for source in sources:
-        length = numel(source.bank.slot)
+    slots = [source.bank.slot for source in sources]
+    size = max(1, round(share * sum(map(numel, slots))))
+    starts = _layout([numel(slot) for slot in slots], size, most)
+    edges = [[0, *(end for _, end in spans(slot).values())] for slot in slots]
+    cuts = (start + e for own, ends in zip(starts, edges, strict=True) for start in own for e in ends)
+    bank = FlatBank(_starts(sources, size), cuts)
+    templates = (Templates(slot, bank, own) for slot, own in zip(slots, starts, strict=True))
+    return bank, [_templated(source, own) for source, own in zip(sources, templates, strict=True)]
+
+
+def _layout(lengths: Sequence[int], size: int, most: int) -> list[tuple[int, ...]]:
+    """Where the templates of each layer start in a bank: one after the other, as many as it holds, and up to `most`."""
+    starts, start = [], 0
+    for length in lengths:
         templates = max(1, min(most, size // length))
-        starts = tuple(start + k * length for k in range(templates))
+        starts.append(tuple((start + k * length) % size for k in range(templates)))
         start += templates * length
-        shared.append(_templated(source, Templates(source.bank.slot, bank, tuple(s % size for s in starts))))
-    return bank, shared
+    return starts
 
 
 def _templated(source: WeightSource, templates: Templates) -> WeightSource:
@@ -124,7 +142,7 @@ def _starts(sources: Sequence[WeightSource], size: int) -> Tensor:
         found += numel(bank.slot)
         if found >= size:
             break
-    return torch.cat(parts)[:size].clone()
+    return torch.cat(parts)[:size]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from nasplat.elastic import Bank, Size, Slot, WeightSource, sliced
-from nasplat.elastic.weights.templates import Borrowed, FlatBank, full_shapes, numel, share_templates
+from nasplat.elastic.weights.templates import Borrowed, FlatBank, full_shapes, numel, share_templates, spans
 from nasplat.space import Arch
 
 
@@ -34,22 +34,27 @@ def sources() -> list[WeightSource]:
     return [sliced(slot) for slot in SLOTS]
 
 
+def numbers(bank: FlatBank) -> list[float]:
+    """Those of the whole bank, in their order."""
+    return [number for part in bank.parameters() for number in part.flatten().tolist()]
+
+
 @settings(max_examples=50, deadline=None)
 @given(size=st.integers(1, 12), start=st.integers(0, 30), length=st.integers(1, 40))
 def test_a_window_goes_round_the_bank_as_often_as_it_must(size: int, start: int, length: int) -> None:
-    bank = FlatBank(torch.arange(size).float())
+    bank = FlatBank(torch.arange(size).float(), [start, start + length])
     assert bank.window(start, length).tolist() == [(start + n) % size for n in range(length)]
 
 
 def test_the_numbers_of_a_slot_are_counted() -> None:
     assert [numel(slot) for slot in SLOTS] == SIZES
-    assert numel(SLOTS[0], "bias") == 4
+    assert spans(SLOTS[0]) == {"weight": (0, 12), "bias": (12, 16)}
 
 
 def test_one_template_of_a_bank_of_full_size_starts_as_the_layers_themselves() -> None:
     before = sources()
     bank, after = share_templates(before, share=1.0, most=1)
-    assert bank.weight.shape == (1, sum(SIZES))
+    assert len(numbers(bank)) == sum(SIZES)
     for old, new in zip(before, after, strict=True):
         for arch in (FULL, SMALL):
             assert all(new.tensors(arch)[name].equal(t) for name, t in old.tensors(arch).items())
@@ -58,25 +63,25 @@ def test_one_template_of_a_bank_of_full_size_starts_as_the_layers_themselves() -
 @pytest.mark.parametrize(("share", "most"), [(0.1, 3), (0.5, 1), (0.5, 4), (1.0, 2), (2.0, 2), (2.5, 3)])
 def test_a_layer_is_the_sum_of_windows_that_follow_each_other(share: float, most: int) -> None:
     bank, shared = share_templates(sources(), share, most)
-    numbers, size, start = bank.weight[0].tolist(), round(share * 39), 0
-    assert len(numbers) == size
+    row, size, start = numbers(bank), round(share * 39), 0
+    assert len(row) == size
     for source, slot, length in zip(shared, SLOTS, SIZES, strict=True):
         count = min(most, max(1, size // length))
         c = source.router.coefficients
         assert c.shape == (count,)
-        rows = [[numbers[(start + k * length + n) % size] for n in range(length)] for k in range(count)]
+        rows = [[row[(start + k * length + n) % size] for n in range(length)] for k in range(count)]
         flat = torch.einsum("k,kn->n", c, torch.tensor(rows))
-        weight = flat[: numel(slot, "weight")].view(source.tensors(FULL)["weight"].shape)
+        weight = flat[: spans(slot)["weight"][1]].view(source.tensors(FULL)["weight"].shape)
         torch.testing.assert_close(source.tensors(FULL)["weight"], weight)
         if "bias" in slot.tensors:
-            torch.testing.assert_close(source.tensors(FULL)["bias"], flat[numel(slot, "weight") :])
+            torch.testing.assert_close(source.tensors(FULL)["bias"], flat[spans(slot)["weight"][1] :])
         start += count * length
 
 
 def test_every_number_of_the_bank_is_in_use_and_every_coefficient_learns() -> None:
     bank, shared = share_templates(sources(), share=2.5, most=3)
     sum(tensor.square().sum() for source in shared for tensor in source.tensors(FULL).values()).backward()
-    assert bank.weight.grad.abs().min() > 0
+    assert all(part.grad.abs().min() > 0 for part in bank.parameters())
     assert all(source.router.coefficients.grad.abs().min() > 0 for source in shared)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from nasplat import load
 from nasplat.elastic import ElasticSpace, extract
 from nasplat.elastic.groups import LINEAR
+from nasplat.supernet import load_start
 from nasplat.supernet.mixtures import Hyper, SharedTemplates, Tied
 
 SPACE: ElasticSpace = load("spaces", "elastic_convnet")(
@@ -35,6 +39,15 @@ def test_one_template_each_of_a_full_bank_is_the_plain_supernet() -> None:
             assert net(X, arch).equal(plain(X, arch))
 
 
+def test_a_full_bank_can_start_as_a_network_that_was_trained_alone(tmp_path: Path) -> None:
+    module, path = SPACE.build(SPACE.largest(), seed=5).eval(), tmp_path / "largest.safetensors"
+    save_file(module.state_dict(), path)
+    net = SPACE.shared(SharedTemplates(share=1.0, templates=1).apply).supernet(seed=1).eval()
+    load_start(net, SPACE, path)
+    with torch.no_grad():
+        assert net(X, SPACE.largest()).equal(module(X))
+
+
 def test_subnets_of_tied_layers_have_equal_weights_and_learn_together() -> None:
     net = SPACE.shared(Tied().apply).supernet(seed=1).eval()
     state = extract(net, SPACE.largest()).state_dict()
@@ -47,7 +60,10 @@ def test_subnets_of_tied_layers_have_equal_weights_and_learn_together() -> None:
 
 
 def test_what_layers_share_has_one_name_in_the_state() -> None:
-    for mixture, shared in ((SharedTemplates(), "shared_weights.weight"), (Hyper(), "sharing.first.weight")):
+    for mixture, shared in (
+        (SharedTemplates(), "shared_weights.weight_0"),
+        (Hyper(), "sharing.first.weight"),
+    ):
         net = SPACE.shared(mixture.apply).supernet()
         tensors = list(net.state_dict(keep_vars=True).items())
         assert shared in dict(tensors)
