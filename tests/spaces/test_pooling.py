@@ -164,7 +164,7 @@ def test_as_many_scales_are_allowed_as_leave_the_last_down_sampling_something_to
         pooling(**shape, scales=most + 1)
 
 
-def test_a_network_of_all_kinds_exports_in_every_format(tmp_path: Path) -> None:
+def test_a_network_of_all_kinds_with_odd_sides_exports_to_onnx(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     space = pooling(**TINY | {"body": [8] * 6, "input_shape": (1, 25, 22)}, scales=5,
                     pools=["max", "average", "strided", "blur"])  # fmt: skip
@@ -174,7 +174,7 @@ def test_a_network_of_all_kinds_exports_in_every_format(tmp_path: Path) -> None:
     options: dict[str, Any] = {"task": CLASSIFICATION, "card": {"metrics": {}}}
     with torch.no_grad():
         options |= {"inputs": inputs, "targets": module(inputs).argmax(1)}
-    bundle = export_network(module, tmp_path / "network", formats=("state", "pt2", "onnx"), **options)
+    bundle = export_network(module, tmp_path / "network", formats=("onnx",), **options)
     assert max(bundle.drift.values()) <= 1e-5
 
 

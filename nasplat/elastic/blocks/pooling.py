@@ -118,20 +118,19 @@ def block_stride(layouts: Layouts, block: int) -> Dimension:
     return PooledStride(layouts, block) if STRIDED in layouts.kinds and block else Size(1)
 
 
-class Downsampling(nn.Module):
+class Downsampling(nn.ModuleDict):
     """The down-sampling of one number, of the kind that an architecture says.
 
     Shapes: x (n, c, h, w) -> (n, c, ceil(h / 2), ceil(w / 2)); a strided one leaves x to the next block.
     """
 
     def __init__(self, layouts: Layouts, number: int) -> None:
-        super().__init__()
+        super().__init__({kind: KINDS[kind]() for kind in layouts.kinds if kind != STRIDED})
         self.layouts, self.number = layouts, number
-        self.kinds = nn.ModuleDict({kind: KINDS[kind]() for kind in layouts.kinds if kind != STRIDED})
 
     def forward(self, x: Tensor, arch: Arch) -> Tensor:
         kind = self.layouts.kind(self.number, arch)
-        y: Tensor = x if kind == STRIDED else self.kinds[kind](x)
+        y: Tensor = x if kind == STRIDED else self[kind](x)
         return y
 
 
