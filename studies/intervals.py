@@ -23,11 +23,11 @@ def gaps(mine: pd.DataFrame, other: pd.DataFrame, columns: Sequence[str]) -> dic
 
 
 def cell(values: pd.Series, gap: Gap | None = None) -> str:
-    """The mean, with the difference to the control where there is one; large numbers as whole ones."""
+    """The mean, with the difference to the control where there is one; large numbers and 0 as whole ones."""
     values = values.dropna()
     if values.empty:
         return ""
-    if abs(values.mean()) > 10:
+    if abs(values.mean()) > 10 or not values.any():
         return f"{values.mean():.0f}"
     told = f"{values.mean():.3f}"
     return told if gap is None else f"{told} ({gap[0]:+.3f} ± {gap[1]:.3f})"

@@ -57,9 +57,9 @@ class Branch:
 
 def _start(bank: Bank, shared: Bank, optimiser: Optimizer) -> None:
     """Copy the one atom of a bank into all of another, which takes its place in the optimiser."""
+    bank.to(next(shared.parameters()).device)
     for name in bank.slot.tensors:
         (old,) = shared.atoms(name)
-        bank.to(old.device)
         atoms, state = bank.atoms(name), optimiser.state.pop(old, {})
         for atom in atoms:
             atom.data.copy_(old.data)

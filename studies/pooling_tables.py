@@ -70,6 +70,8 @@ def table(found: pd.DataFrame, names: Sequence[str], control: str) -> str:
 
 def best_of(found: pd.DataFrame, names: Sequence[str]) -> str | None:
     """The method with the highest mean rank correlation among those named; None where none has been run."""
+    if found.empty:
+        return None
     means = found[found["method"].isin(names)].groupby("method")["kendall_tau"].mean()
     return None if means.empty else str(means.idxmax())
 
@@ -80,11 +82,14 @@ def ceiling(rows: pd.DataFrame) -> str:
     test, value = (alone.pivot(index="layout", columns="seed", values=column) for column in ("test", "value"))
     taus = [kendall(dict(value[a]), dict(test[b])) for a, b in permutations(test.columns, 2)]
     means = test.mean(axis=1).sort_values()
-    told = f"; tau of one seed's validation against another's test accuracy, the ceiling: {np.mean(taus):.3f}"
+    told = (
+        f"; tau of one seed's validation against another's test accuracy, the ceiling: {np.mean(taus):.3f}"
+        if taus
+        else ""
+    )
     return (
         f"{len(means)} layouts trained alone, {test.shape[1]} seeds: test accuracy {means.mean():.3f}, from "
-        f"{means.iloc[0]:.3f} ({means.index[0]}) to {means.iloc[-1]:.3f} ({means.index[-1]})"
-        f"{told if taus else ''}."
+        f"{means.iloc[0]:.3f} ({means.index[0]}) to {means.iloc[-1]:.3f} ({means.index[-1]}){told}."
     )
 
 
@@ -111,7 +116,8 @@ def _taus(
         product: NDArray[np.float64] = np.einsum("di,ij,dj->d", draws, matrix, draws, optimize=True)
         return product
 
-    return form(mine * signs) / np.sqrt(form(np.abs(mine)) * form(np.abs(signs)))
+    with np.errstate(invalid="ignore"):  # no order, where all values are the same
+        return form(mine * signs) / np.sqrt(form(np.abs(mine)) * form(np.abs(signs)))
 
 
 def bootstrap_table(
