@@ -7,20 +7,24 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import typer
 from pydantic import BaseModel
 from typer.testing import CliRunner
 
-from nasplat import open_study
+from nasplat import ElasticSpace, count_macs, load, open_study
 from nasplat.cli.app import COMMANDS, app
 from nasplat.study.assembly import assemble
 from nasplat.study.file import Constraint, Filter, Named, Objective, StudyFile, StudyTable, Supernet
+from nasplat.supernet.mixtures import MIXTURES
+from nasplat.supernet.mixtures.cost import sharing_costs
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -158,6 +162,29 @@ def test_the_grammar_shows_every_table_and_every_key() -> None:
     for table, model in TABLES:
         keys = set(re.findall(r"^(?:# )?(\w+) =", shown[table], re.MULTILINE))
         assert set(model.model_fields) <= keys, table
+
+
+def test_the_table_of_ways_to_share_weights_has_every_kind_and_what_it_costs() -> None:
+    space = load("spaces", "pooling")(input_shape=(3, 32, 32), classes=10)
+    assert isinstance(space, ElasticSpace)
+    rows = re.findall(r"^\|.*\| ([\d.]+)(, merges)? \| `(\{kind.*\})` \|$", README, re.MULTILINE)
+    tables = [tomllib.loads(f"mixture = {example}")["mixture"] for _, _, example in rows]
+    frame = sharing_costs(space, tables)
+    assert [float(told) for told, _, _ in rows] == [round(ratio, 2) for ratio in frame["ratio"]]
+    assert [bool(merges) for _, merges, _ in rows] == [macs > 0 for macs in frame["merge_macs"]]
+    assert {table["kind"] for table in tables} == set(MIXTURES)
+    kind_of = {table["kind"]: cost for table, cost in zip(tables, frame["merge_macs"], strict=True)}
+    largest = count_macs(space.build(space.largest()), torch.zeros(1, 3, 32, 32))
+    assert f"two experts take {kind_of['moe'] / 1e6:.2f} million multiply-adds" in README
+    assert f"one image takes up to {largest / 1e6:.0f} million" in README
+
+
+def test_every_control_is_in_the_table_of_ways_to_share_weights() -> None:
+    examples = re.findall(r"`(\{kind.*\})` \|$", README, re.MULTILINE)
+    tables = [tomllib.loads(f"mixture = {example}")["mixture"] for example in examples]
+    for kind, mixture in MIXTURES.items():
+        control = mixture.control or {"kind": "slice"}
+        assert any(control.items() <= table.items() for table in tables), kind
 
 
 def test_the_table_of_commands_names_every_command_with_options_that_exist() -> None:
