@@ -40,7 +40,7 @@ FRONT = 5
 COLUMNS = ["family", "network", "key", "what", "seed", "value", "unit", "origin"]
 QUICK = {"limit = 16_000": "limit = 1_500", "validation = 1_600": "validation = 300"}
 QUICK |= {"validation = 5_000": "validation = 300\nlimit = 1_500", "epochs = 120": "epochs = 1"}
-QUICK |= {"epochs = 8": "epochs = 1", "trials = 60": "trials = 8", "trials = 300": "trials = 8"}
+QUICK |= {"epochs = 12": "epochs = 1", "trials = 60": "trials = 8", "trials = 300": "trials = 8"}
 
 
 @dataclass(frozen=True, slots=True)
