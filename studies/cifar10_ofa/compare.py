@@ -38,7 +38,7 @@ from nasplat.supernet import Recipe, Settings, train_network
 HERE = Path(__file__).resolve().parent
 FRONT = 5
 COLUMNS = ["family", "network", "key", "what", "seed", "value", "unit", "origin"]
-QUICK = {"limit = 16_000": "limit = 1_500", "validation = 1_600": "validation = 300"}
+QUICK = {"limit = 10_000": "limit = 1_500", "validation = 1_000": "validation = 300"}
 QUICK |= {"validation = 5_000": "validation = 300\nlimit = 1_500", "epochs = 120": "epochs = 1"}
 QUICK |= {"epochs = 12": "epochs = 1", "trials = 60": "trials = 8", "trials = 300": "trials = 8"}
 
