@@ -23,7 +23,7 @@ from jobs import VARIANTS, Job, work
 from ledger import do, folder, options, read
 
 HERE = Path(__file__).resolve().parent
-CONTROLS = ("slice", "constant router", "random one-hot")
+CONTROLS = ("slice", "constant router", "random one-hot", "split by chance")
 RATES = (0.01, 0.03)
 
 
@@ -50,7 +50,7 @@ def tables(rows: pd.DataFrame) -> str:
 def table(rows: pd.DataFrame) -> str:
     """A line for each row: mean and range over seeds, and the paired differences to the controls."""
     wide = rows.set_index(["method", "seed"]).sort_index()
-    heads = ["weights", "rate", "test accuracy", "range", *(f"less {control}" for control in CONTROLS)]
+    heads = ["weights", "rate", "test accuracy", "range", *(f"minus {control}" for control in CONTROLS)]
     lines = [f"| {' | '.join([*heads, 'parameters', 'seconds'])} |", "|---" * (len(heads) + 2) + "|"]
     for method in (name for name in VARIANTS if name in wide.index):
         mine = wide.loc[method]
