@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from nasplat.arguments import accepts, check_arguments
@@ -21,7 +20,7 @@ from nasplat.space import Space
 from nasplat.study.file import Supernet
 from nasplat.supernet import METHODS, Method, Schedule, Settings
 from nasplat.supernet.mixtures import Mixture, Setting, Sliced, make_mixture
-from nasplat.supernet.mixtures.cost import SharingCost, sharing_cost
+from nasplat.supernet.mixtures.cost import SharingCost, sharing_cost, sketch
 from nasplat.supernet.probes import Probe, Tally, make_probe
 from nasplat.supernet.probes.conflict import GradientConflict
 from nasplat.supernet.start import load_start
@@ -60,9 +59,10 @@ class Training:
         space = elastic(space)
         if self.plain:
             return space
+        shared = space.shared(self.mixture.apply)
         with _told():
-            self.cost(space)
-        return space.shared(self.mixture.apply)
+            sketch(shared)
+        return shared
 
     def cost(self, space: ElasticSpace) -> SharingCost:
         """What sharing so costs."""
@@ -113,9 +113,7 @@ class Training:
         for probe in self.probes.values():
             if isinstance(probe, GradientConflict):
                 probe.choices(bench.space)
-        with torch.device("meta"):
-            net = bench.make_supernet()
-        self._mixed(self._phases(bench, self.recipe), net, bench)
+        self._mixed(self._phases(bench, self.recipe), sketch(elastic(bench.space)), bench)
 
     def fresh(self, bench: Workbench) -> nn.Module:
         """The network as its training begins, on the CPU."""

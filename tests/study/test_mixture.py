@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from nasplat import NasplatError, Study, load_bundle, open_study
 from nasplat.elastic.weights import memory
 from nasplat.errors import InvalidStudy
 from nasplat.files import json_hash
+from nasplat.study import method
 from nasplat.study.assembly import assemble
 from nasplat.study.forecast import forecast
 from nasplat.study.profile import profile, training_in_effect
+from nasplat.supernet import Settings
 from nasplat.supernet.mixtures import MIXTURES
 
 WriteStudy = Callable[..., Study]
@@ -44,17 +47,17 @@ def question(study: Study) -> dict[str, Any]:
 
 
 class Lines:
-    """A watcher that keeps what is said, and presses Ctrl-C in a training where it is asked to."""
+    """A watcher that keeps what is said, and presses Ctrl-C once after a step of a training, if one is named."""
 
-    def __init__(self, interrupt: bool = False) -> None:
+    def __init__(self, press_after: int | None = None) -> None:
         self.said: list[str] = []
-        self.interrupt = interrupt
+        self.press_after = press_after
 
     def say(self, line: str) -> None:
         self.said.append(line)
 
     def training(self, done: int, total: int, figures: object) -> None:
-        if self.interrupt:
+        if done == self.press_after:
             os.kill(os.getpid(), signal.SIGINT)
 
     def trial(self, done: int, total: int, line: str) -> None:
@@ -180,12 +183,13 @@ def test_time_of_a_training_with_a_mixture_can_be_foretold(write_study: WriteStu
 
 @pytest.mark.parametrize("mixture", TRAINED)
 def test_interrupted_training_with_a_mixture_resumes_to_the_same_weights(
-    write_study: WriteStudy, mixture: str
+    write_study: WriteStudy, mixture: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(method, "Settings", partial(Settings, pulse=0))
     whole = write_study(REST + mixture, **PARTS, folder="whole").train()
     study = write_study(REST + mixture, **PARTS, folder="parts")
     with pytest.raises(KeyboardInterrupt):
-        study.train(watcher=Lines(interrupt=True))
+        study.train(watcher=Lines(press_after=2))
     lines = Lines()
     resumed = open_study(study.path).train(watcher=lines)
     assert "from its checkpoint" in lines.said[0]

@@ -62,8 +62,7 @@ def sharing_cost(space: ElasticSpace, mixture: Mixture, recipe: Recipe) -> Shari
 
     NasplatError for a mixture that does not fit the space.
     """
-    with torch.device("meta"):
-        net = space.shared(mixture.apply).supernet()
+    net = sketch(space.shared(mixture.apply))
     sources = [module for module in net.modules() if isinstance(module, WeightSource)]
     banks, routers, every = _numel(_banks(sources)), _numel(_routers(net, sources)), _numel(net.parameters())
     return SharingCost(
@@ -74,6 +73,12 @@ def sharing_cost(space: ElasticSpace, mixture: Mixture, recipe: Recipe) -> Shari
         training_bytes=_training_bytes(net, recipe),
         merge_macs=sum(_merge_macs(source) for source in sources),
     )
+
+
+def sketch(space: ElasticSpace) -> nn.Module:
+    """The supernet of a space on the `meta` device, with its way of sharing; NasplatError where that does not fit."""
+    with torch.device("meta"):
+        return space.supernet()
 
 
 def sharing_costs(space: ElasticSpace, mixtures: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -141,7 +146,7 @@ def _merged(router: Router, atoms: int) -> int:
 
 
 def _mib(size: int) -> str:
-    return f"{size / 2**20:,.1f} MiB"
+    return f"{size / 2**20:,.3g} MiB"
 
 
 def _spelled(table: Mapping[str, Any]) -> str:
