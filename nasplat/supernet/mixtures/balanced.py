@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from torch import nn
@@ -13,7 +13,6 @@ from nasplat.elastic.weights.assigned import EXPERT, AssignedRouter, Rows, assig
 from nasplat.elastic.weights.memory import TRAINED, check_memory
 from nasplat.elastic.weights.replace import SHARING, places, register, replace_sources
 from nasplat.errors import NasplatError
-from nasplat.files import json_hash
 from nasplat.space import Space, categorical
 from nasplat.supernet.mixtures.assignment import Assigning, CopyFirst, Learner, Ramp
 from nasplat.supernet.mixtures.base import Mixture, Setting
@@ -105,8 +104,7 @@ class Balanced(Mixture):
         assigned = schedule.wrapped(lambda policy, first: Assigning(policy, learner, keeps=first))
         if begin:
             assigned = insert(assigned, CopyFirst(), begin, steps)
-        identity = json_hash({"phases": schedule.identity, "balanced": asdict(self)})
-        return replace(assigned, identity=identity, space=space)
+        return self.marked(replace(assigned, space=space))
 
     def trained(self, space: Space) -> Space:
         """The space, and the expert of each architecture."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 from torch import nn
 
 from nasplat.data import Dataset
 from nasplat.elastic import ElasticSpace
+from nasplat.files import json_hash
 from nasplat.space import Space
 from nasplat.supernet.recipe import Recipe
 from nasplat.supernet.schedule import Schedule
@@ -56,8 +57,19 @@ class Mixture(ABC):
         """
 
     def schedule(self, schedule: Schedule, at: Setting) -> Schedule:
-        """The phases of a method, changed by what the mixture learns beside the weights; unchanged by default."""
-        return schedule
+        """The phases of a method, changed by what the mixture learns beside the weights; none by default.
+
+        What comes out is `marked`.
+        """
+        return self.marked(schedule)
+
+    def marked(self, schedule: Schedule) -> Schedule:
+        """The schedule as one of this mixture: no checkpoint of another one is resumed under it.
+
+        Two mixtures may well have weights of the same names and shapes.
+        """
+        mixture = {"mixture": type(self).__name__, **asdict(self)}
+        return replace(schedule, identity=json_hash({"phases": schedule.identity, **mixture}))
 
     def trained(self, space: Space) -> Space:
         """The space of the architectures that a training asks for: with further choices, such as the expert."""
@@ -70,3 +82,7 @@ class Sliced(Mixture):
 
     def apply(self, net: nn.Module, space: ElasticSpace) -> None:
         """Nothing to edit: a family's layers slice, or share as the family itself says."""
+
+    def schedule(self, schedule: Schedule, at: Setting) -> Schedule:
+        """As it is: the training of a supernet that knows of no mixtures."""
+        return schedule

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -16,7 +16,6 @@ from nasplat.elastic import ElasticSpace
 from nasplat.elastic.weights.replace import Place, replace_sources
 from nasplat.elastic.weights.tree import ForkedSource, Tree
 from nasplat.errors import NasplatError, TrainingError, expected_one_of
-from nasplat.files import json_hash
 from nasplat.space import Choice, Value
 from nasplat.supernet.mixtures.base import Mixture, Setting
 from nasplat.supernet.mixtures.min_cut import min_cut
@@ -115,7 +114,7 @@ class FewShot(Mixture):
             )
         for depth, step in enumerate(times):
             schedule = insert(schedule, Split(self, at, depth), step, steps)
-        return replace(schedule, identity=json_hash({"phases": schedule.identity, "split": asdict(self)}))
+        return self.marked(schedule)
 
 
 STARTS = ("inherit", "restart", "restart_last")
