@@ -47,11 +47,23 @@ class Execution(Protocol):
 
 
 def make_execution(
-    forward: Forward, space: Space | None, settings: Settings, device: torch.device
+    forward: Forward,
+    space: Space | None,
+    settings: Settings,
+    device: torch.device,
+    allowed: Sequence[str] | None = None,
 ) -> Execution:
-    """The execution that settings name. TrainingError for an unknown name, or one that needs a space and has none."""
+    """The execution that settings name, one of those allowed, all by default.
+
+    TrainingError for an unknown name, one that is not allowed, or one that needs a space and has none.
+    """
     if settings.execution not in EXECUTIONS:
         raise TrainingError(f"execution = {settings.execution!r}: expected one of {', '.join(EXECUTIONS)}")
+    if allowed is not None and settings.execution not in allowed:
+        raise TrainingError(
+            f"execution = {settings.execution!r}: these weights are shared so that they can be trained in"
+            f" {', '.join(allowed)} only"
+        )
     compiler = partial(compiled, device=device) if settings.compile else None
     run = EXECUTIONS[settings.execution](forward, space, compiler)
     return _marked(run) if settings.compile and device.type == "cuda" else run

@@ -77,11 +77,13 @@ class Schedule:
 
     identity: the hash of whatever else shapes them, such as the space: a checkpoint is resumed only under its own.
     space: of their architectures; whoever masks them needs to know the choices.
+    executions: those that it can be run in, by the names of Settings.execution; None: all.
     """
 
     phases: tuple[Phase, ...]
     identity: str = ""
     space: Space | None = None
+    executions: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         ends = [phase.until for phase in self.phases]

@@ -50,14 +50,15 @@ def train(
     checkpoint of a finished training stays, for its owner to delete once the weights are kept. Under torchrun, after
     `init_world`, every process calls this alike and ends with the same weights.
     TrainingError: a loss that is not finite, a checkpoint that is damaged or of another training, an execution that
-    the schedule has no space for, or a batch that the processes cannot share.
+    the schedule has no space for or does not allow, or a batch that the processes cannot share.
     """
     world, place = this_world(), find_place(settings)
     bring(net, place)
     feed = Feed(data, recipe.batch_size, settings.seed, place.device, place.channels_last)
     optimiser = make_optimiser(net, recipe)
     steps = recipe.epochs * feed.steps_per_epoch
-    execution = make_execution(place.forward(net), schedule.space, settings, place.device)
+    forward = place.forward(net)
+    execution = make_execution(forward, schedule.space, settings, place.device, schedule.executions)
     identity = _identity(data, schedule, recipe, settings.seed) if settings.checkpoint else ""
     checkpoint = Checkpoint(net, optimiser, schedule.stateful, settings.checkpoint, identity)
     journal = Journal(settings, checkpoint, steps, world)

@@ -64,12 +64,13 @@ class Mixture(ABC):
         return self.marked(schedule)
 
     def marked(self, schedule: Schedule) -> Schedule:
-        """The schedule as one of this mixture: no checkpoint of another one is resumed under it.
+        """The schedule as one of this mixture: run as it allows, and from no checkpoint of another one.
 
         Two mixtures may well have weights of the same names and shapes.
         """
         mixture = {"mixture": type(self).__name__, **asdict(self)}
-        return replace(schedule, identity=json_hash({"phases": schedule.identity, **mixture}))
+        identity = json_hash({"phases": schedule.identity, **mixture})
+        return replace(schedule, identity=identity, executions=self.executions)
 
     def trained(self, space: Space) -> Space:
         """The space of the architectures that a training asks for: with further choices, such as the expert."""

@@ -63,3 +63,28 @@ def test_a_checkpoint_of_another_mixture_is_refused_where_names_and_shapes_agree
 
 def test_a_training_of_plain_slicing_is_the_one_without_a_mixture() -> None:
     assert prepared({"kind": "slice"})[1] == PLAIN
+
+
+@pytest.mark.parametrize("execution", ["mask", "vmap"])
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"kind": "balanced", "experts": 3},
+        {"kind": "dealt"},
+        {"kind": "split", "splits": 1},
+        {"kind": "separate"},
+    ],
+)
+def test_a_mixture_that_masks_would_train_as_a_whole_is_trained_in_slices_only(
+    table: dict[str, Any], execution: str
+) -> None:
+    net, schedule = prepared(table)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    with pytest.raises(TrainingError, match=rf"^execution = '{execution}': .* in slice only$"):
+        train(net, DATA, schedule, METHOD, Settings(pulse=0, execution=execution))
+    assert all(tensor.equal(before[name]) for name, tensor in net.state_dict().items())
+
+
+def test_a_mixture_of_all_experts_can_be_masked() -> None:
+    net, schedule = prepared({"kind": "moe"})
+    train(net, DATA, schedule, METHOD, Settings(pulse=0, execution="mask"))
