@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from nasplat.elastic.weights.reading import tensors_may_be_kept
 from nasplat.elastic.weights.soft import AnyArch, SoftArch
 from nasplat.errors import NasplatError
 from nasplat.space import Arch, Choice, Value
@@ -75,7 +76,7 @@ class ArchEncoding:
         """The vector (m,) on a device; that of a soft architecture is where its probabilities are."""
         if isinstance(arch, SoftArch):
             return self._mean(arch)
-        return self._encode(arch, device) if torch.compiler.is_compiling() else self._kept(arch, device)
+        return (self._kept if tensors_may_be_kept() else self._encode)(arch, device)
 
     def _encode(self, arch: Arch, device: torch.device) -> Tensor:
         numbers = [number for choice in self.choices for number in choice.encode(arch)]
@@ -83,10 +84,11 @@ class ArchEncoding:
             return torch.tensor(numbers, dtype=torch.float32, device=device)
 
     def _mean(self, arch: SoftArch) -> Tensor:
-        if not torch.compiler.is_compiling() and arch in self._means:
+        keeps = arch.keeps()
+        if keeps and arch in self._means:
             return self._means[arch]
         mean = torch.cat([arch.expectation(row.names, row) for row in self._rows])
-        if not (torch.compiler.is_compiling() or mean.requires_grad or mean.is_inference()):
+        if keeps and not (mean.requires_grad or mean.is_inference()):
             self._means[arch] = mean  # the others serve one pass only
         return mean
 

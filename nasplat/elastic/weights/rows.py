@@ -1,7 +1,8 @@
 """Rows of 0 and 1 that depend on a few choices: what a soft architecture averages.
 
 The table of a row holds it at every combination of values, in the order of `assignments`. It never changes: it is
-made once for each device, but not under torch.compile, which would trace through the cache and takes it as a constant.
+made once for each device, but not under torch.compile, which would trace through the cache and takes it as a constant,
+nor where the tensors that are made have no values.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from nasplat.elastic.sizes import Dimension, assignments
+from nasplat.elastic.weights.reading import tensors_may_be_kept
 from nasplat.space import Choice, Value
 
 
@@ -76,7 +78,7 @@ class Equal:
 
 def table(row: Row, choices: tuple[Choice, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """The rows (combinations, m) at every combination of values of the choices."""
-    make = _make_table if torch.compiler.is_compiling() else _kept_table
+    make = _kept_table if tensors_may_be_kept() else _make_table
     return make(row, choices, dtype, device)
 
 

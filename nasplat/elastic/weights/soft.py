@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from nasplat.elastic.sizes import Dimension, Size
+from nasplat.elastic.weights.reading import tensors_may_be_kept
 from nasplat.elastic.weights.rows import Centred, Equal, Leading, Row, possible_sizes, table
 from nasplat.errors import InvalidArchitecture, expected_one_of
 from nasplat.space import Arch, Choice, Space, Value
@@ -84,12 +85,17 @@ class SoftArch(Mapping[str, Value]):
 
     def mask(self, dimension: Dimension) -> Tensor:
         """The expected mask (maximum,) of a size: entry r is the probability that the size is above r."""
-        if dimension in self._masks:
+        keeps = self.keeps()
+        if keeps and dimension in self._masks:
             return self._masks[dimension]
         mask = self.expectation(dimension.choices, Leading(dimension))
-        if not (torch.compiler.is_compiling() or mask.requires_grad or mask.is_inference()):
+        if keeps and not (mask.requires_grad or mask.is_inference()):
             self._masks[dimension] = mask  # the others serve one pass only
         return mask
+
+    def keeps(self) -> bool:
+        """Whether what is computed of the probabilities may be kept: they do not learn, which changes them."""
+        return tensors_may_be_kept() and not any(p.requires_grad for p in self.probabilities.values())
 
     def sizes(self, dimension: Dimension) -> dict[int, Tensor]:
         """The probability () of every size that a dimension can have, in rising order."""

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from nasplat.elastic import Masks, SoftArch, relax
 from nasplat.elastic.weights.encoding import ArchEncoding
@@ -94,3 +95,24 @@ def test_an_encoding_is_no_copy_in_a_copied_network_and_needs_a_choice() -> None
     assert copy.deepcopy(ENCODING) is ENCODING
     with pytest.raises(NasplatError, match="nothing to route by"):
         ArchEncoding([])
+
+
+def test_nothing_made_of_fake_tensors_outlives_their_mode() -> None:
+    encoding, arch = ArchEncoding(SPACE.choices), ARCHS[0]
+    soft, fresh = (SoftArch.one_hot(SPACE, arch) for _ in range(2))
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        encoding(arch, CPU), encoding(soft, CPU)
+    for answer in (encoding(arch, CPU), encoding(soft, CPU), encoding(fresh, CPU)):
+        assert type(answer) is Tensor
+        assert answer.equal(expected(arch))
+
+
+def test_a_mean_without_gradients_is_not_kept_of_probabilities_that_learn() -> None:
+    p = {c.name: torch.full((len(c.values),), 1 / len(c.values)).requires_grad_() for c in SPACE.choices}
+    soft = SoftArch(SPACE.choices, p)
+    with torch.no_grad():
+        ENCODING(soft, CPU)
+        p["depth"].copy_(torch.tensor([0.0, 0.0, 1.0]))
+    mean = ENCODING(soft, CPU)
+    assert mean.requires_grad
+    torch.testing.assert_close(mean, ENCODING(SoftArch(SPACE.choices, p), CPU))

@@ -414,3 +414,13 @@ def test_one_compiled_graph_serves_all_architectures() -> None:
     for arch in (space.smallest(), space.largest(), space.sample(np.random.default_rng(0))):
         torch.testing.assert_close(run(relax(space, [arch])[0]), net(x, Masks.one_hot(space, arch)))
     assert len(graphs) == 1
+
+
+def test_a_mask_without_gradients_is_not_kept_of_probabilities_that_learn() -> None:
+    p = torch.full((3,), 1 / 3).requires_grad_()
+    soft = SoftArch([WIDTH], {"width": p})
+    with torch.no_grad():
+        soft.mask(W)
+        p.copy_(torch.tensor([1.0, 0.0, 0.0]))
+    assert soft.mask(W).requires_grad
+    assert soft.mask(W).tolist() == [1.0] * 4 + [0.0] * 8
