@@ -10,12 +10,12 @@ from torch import nn
 
 from nasplat.elastic import ElasticSpace
 from nasplat.elastic.weights.assigned import EXPERT, AssignedRouter, Rows, assigned_sources
-from nasplat.elastic.weights.memory import TRAINED, check_memory
-from nasplat.elastic.weights.replace import SHARING, places, register, replace_sources
+from nasplat.elastic.weights.replace import SHARING, register, replace_sources
 from nasplat.errors import NasplatError
 from nasplat.space import Space, categorical
 from nasplat.supernet.mixtures.assignment import Assigning, CopyFirst, Learner, Ramp
 from nasplat.supernet.mixtures.base import Mixture, Setting
+from nasplat.supernet.mixtures.linear import check_copies
 from nasplat.supernet.mixtures.phases import insert
 from nasplat.supernet.probes.load import Tally
 from nasplat.supernet.recipe import expect
@@ -72,19 +72,10 @@ class Balanced(Mixture):
                 f"give at most {len(rows)}"
             )
         self.trained(space)  # no choice of the space may have the name
-        self._check_memory(net)
+        check_copies(net, self.layers, self.experts, f"{self.experts} experts")
         router = AssignedRouter(rows, self.experts)
         replace_sources(net, assigned_sources(router, stream=self.stream), self.layers)
         register(net, SHARING, router)
-
-    def _check_memory(self, net: nn.Module) -> None:
-        """Before anything is allocated; on the meta device nothing will be."""
-        parameters = list(net.parameters())
-        if not any(parameter.is_meta for parameter in parameters):
-            banks = [place.source.bank for place in places(net, self.layers)]
-            copies = (self.experts - 1) * sum(p.nbytes for bank in banks for p in bank.parameters())
-            needed = TRAINED * (copies + sum(parameter.nbytes for parameter in parameters))
-            check_memory(needed, f"{self.experts} experts")
 
     def schedule(self, schedule: Schedule, at: Setting) -> Schedule:
         """The same phases, in which architectures get experts; cut where the experts part in the middle of one."""

@@ -50,6 +50,15 @@ def check_room(found: Sequence[Place], sets: float, what: str) -> None:
         check_memory(round(TRAINED * sets * sum(weight.nbytes for weight in weights)), what)
 
 
+def check_copies(net: nn.Module, patterns: Sequence[str], sets: int, what: str) -> None:
+    """NasplatError where a network with so many sets of the banks that match does not fit; `meta` takes no memory."""
+    parameters = list(net.parameters())
+    if not any(parameter.is_meta for parameter in parameters):
+        banks = [place.source.bank for place in places(net, patterns)]
+        copies = (sets - 1) * sum(p.nbytes for bank in banks for p in bank.parameters())
+        check_memory(TRAINED * (copies + sum(parameter.nbytes for parameter in parameters)), what)
+
+
 @torch.no_grad()
 def widened(atoms: Atoms, count: int) -> Bank:
     """A bank of `count` atoms: the first are those that are there, the others start as the layer's slot says."""

@@ -13,11 +13,12 @@ from torch.optim import Optimizer
 
 from nasplat.data import derived_seed
 from nasplat.elastic import ElasticSpace
-from nasplat.elastic.weights.replace import Place, replace_sources
+from nasplat.elastic.weights.replace import SHARING, Place, register, replace_sources
 from nasplat.elastic.weights.tree import ForkedSource, Tree
 from nasplat.errors import NasplatError, TrainingError, expected_one_of
 from nasplat.space import Choice, Value
 from nasplat.supernet.mixtures.base import Mixture, Setting
+from nasplat.supernet.mixtures.linear import check_copies
 from nasplat.supernet.mixtures.min_cut import min_cut
 from nasplat.supernet.mixtures.phases import insert
 from nasplat.supernet.probes.conflict import GradientConflict, open_choices
@@ -26,7 +27,6 @@ from nasplat.supernet.recipe import expect
 from nasplat.supernet.schedule import Schedule
 from nasplat.supernet.world import this_world
 
-SHARING = "sharing"  # the name in the network of what its layers have in common
 SPLIT = 6  # what a seed is derived for, beside those of the training
 
 
@@ -70,17 +70,14 @@ class FewShot(Mixture):
 
     def apply(self, net: nn.Module, space: ElasticSpace) -> None:
         self._check(space)
-        if hasattr(net, SHARING):
-            raise NasplatError(
-                f"the network of {space.name} has a {SHARING!r} already: rename it to split its weights"
-            )
+        check_copies(net, self.layers, 2**self.splits, f"{2**self.splits} leaves")
         tree = Tree(space.choices, self.splits)
 
         def source(place: Place) -> ForkedSource:
             return ForkedSource(place.source, tree, place.name)
 
         replace_sources(net, source, self.layers)
-        net.add_module(SHARING, tree)
+        register(net, SHARING, tree)
 
     def _check(self, space: ElasticSpace) -> None:
         leaves, names = 2**self.splits, [choice.name for choice in space.choices]

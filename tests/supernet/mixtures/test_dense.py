@@ -22,7 +22,7 @@ from nasplat.elastic.weights import memory
 from nasplat.errors import NasplatError, TrainingError
 from nasplat.space import Arch
 from nasplat.supernet import METHODS, Settings, load_start, load_weights, save_weights, train
-from nasplat.supernet.mixtures import make_mixture
+from nasplat.supernet.mixtures import Mixture, Setting, make_mixture
 from nasplat.supernet.morphism import SortChannels
 
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -64,8 +64,11 @@ KINDS: dict[str, dict[str, Any]] = {
     "keyed": {"kind": "keyed", "choice": ""},
     "dealt": {"kind": "dealt"},
     "separate": {"kind": "separate"},
+    "split": {"kind": "split", "splits": 1, "repeats": 2, "batch": 8},
+    "balanced": {"kind": "balanced", "experts": 2, "choices": []},
 }
-MASKED = [name for name in KINDS if name not in ("dealt", "separate")]
+SLICED = ("dealt", "separate", "split", "balanced")
+MASKED = [name for name in KINDS if name not in SLICED]
 HERE = [name for name in KINDS if name != "separate"]  # in spaces of any size
 
 
@@ -81,9 +84,13 @@ TINY: ElasticSpace = load("spaces", "elastic_convnet")(
 
 
 def shared(space: ElasticSpace, name: str) -> ElasticSpace:
+    return space.shared(mixture_of(space, name).apply)
+
+
+def mixture_of(space: ElasticSpace, name: str) -> Mixture:
     choice = next(c.name for c in space.choices if not c.when)
-    table = KINDS[name] | ({"choice": choice} if name == "keyed" else {})
-    return space.shared(make_mixture(table).apply)
+    own = {"keyed": {"choice": choice}, "balanced": {"choices": [choice]}}
+    return make_mixture(KINDS[name] | own.get(name, {}))
 
 
 def shaken(net: nn.Module, seed: int = 0) -> nn.Module:
@@ -141,7 +148,7 @@ def trainable(net: nn.Module) -> dict[str, nn.Parameter]:
     return {n: p for n, p in net.named_parameters() if "norm" not in n and "crop" not in n}
 
 
-ONE_HOT = ("keyed", "dealt", "separate")
+ONE_HOT = ("keyed", *SLICED)
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name not in ONE_HOT])
@@ -176,9 +183,11 @@ DATA = random_data()
 METHOD = METHODS["sandwich"](epochs=2, batch_size=16, learning_rate=0.05)  # 4 steps
 
 
-def trained(space: ElasticSpace, seed: int, **settings: Any) -> nn.Module:
-    net = space.supernet(seed)
-    train(net, DATA, METHOD.schedule(space, DATA, 0), METHOD, Settings(pulse=0, **settings))
+def trained(name: str, seed: int, **settings: Any) -> nn.Module:
+    mixture = mixture_of(TINY, name)
+    net = TINY.shared(mixture.apply).supernet(seed)
+    schedule = mixture.schedule(METHOD.schedule(TINY, DATA, 0), Setting(net, TINY, DATA, METHOD, 0))
+    train(net, DATA, schedule, METHOD, Settings(pulse=0, **settings))
     return net
 
 
@@ -190,10 +199,10 @@ def test_a_training_that_was_interrupted_goes_on_to_the_same_file(name: str, tmp
         if done == 3:
             os.kill(os.getpid(), signal.SIGINT)
 
-    whole = trained(space, 0)
+    whole = trained(name, 0)
     with pytest.raises(KeyboardInterrupt):
-        trained(space, 0, checkpoint=path, progress=interrupt)
-    resumed = trained(space, 1, checkpoint=path)
+        trained(name, 0, checkpoint=path, progress=interrupt)
+    resumed = trained(name, 1, checkpoint=path)
     hashes = [save_weights(net, tmp_path / f"{n}.safetensors") for n, net in enumerate([whole, resumed])]
     assert hashes[0] == hashes[1]
 
@@ -206,8 +215,7 @@ def test_a_training_that_was_interrupted_goes_on_to_the_same_file(name: str, tmp
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_training_moves_what_it_may_and_nothing_else(name: str) -> None:
-    space = shared(TINY, name)
-    before, after = space.supernet(0), trained(space, 0)
+    before, after = shared(TINY, name).supernet(0), trained(name, 0)
     moved = {
         n for (n, a), b in zip(before.named_parameters(), after.parameters(), strict=True) if not a.equal(b)
     }
@@ -243,9 +251,7 @@ def test_channels_are_sorted_only_where_the_function_stays(name: str) -> None:
         torch.testing.assert_close(net.eval()(x, arch), before)
 
 
-@pytest.mark.parametrize(
-    "name", ["layer-wise", "neuron-wise", "frozen", "constant", "keyed", "dealt", "separate"]
-)
+@pytest.mark.parametrize("name", ["layer-wise", "neuron-wise", "frozen", "constant", *ONE_HOT])
 def test_all_experts_start_as_a_network_that_was_trained_alone(name: str, tmp_path: Path) -> None:
     space, path = shared(TINY, name), tmp_path / "largest.safetensors"
     module, net, x = shaken(TINY.build(TINY.largest(), seed=5)), space.supernet(seed=1).eval(), inputs(TINY)
@@ -321,7 +327,9 @@ def test_a_space_is_told_when_it_is_too_large_for_weights_apart() -> None:
         space.supernet()
 
 
-@pytest.mark.parametrize("table", [{"kind": "hyper"}, {"kind": "templates"}, {"kind": "tied"}])
+@pytest.mark.parametrize(
+    "table", [{"kind": "hyper"}, {"kind": "templates"}, {"kind": "tied"}, {"kind": "split"}]
+)
 def test_a_network_that_has_the_name_already_is_refused(table: dict[str, Any]) -> None:
     net, mixture = TINY.supernet(), make_mixture(table)
     net.sharing = net.shared_weights = nn.Identity()
@@ -337,7 +345,7 @@ def test_layers_of_several_sets_of_weights_are_not_shared_once_more(name: str) -
             make_mixture(KINDS[other]).apply(net, TINY)
 
 
-@pytest.mark.parametrize("name", ["layer-wise", "constant", "invariant", "many templates", "dealt", "keyed"])
+@pytest.mark.parametrize("name", ["layer-wise", "constant", "invariant", "many templates", *ONE_HOT])
 def test_sets_of_weights_that_do_not_fit_into_memory_are_told_before_they_are_made(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

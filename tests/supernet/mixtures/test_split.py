@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import socket
@@ -23,7 +24,7 @@ from torch.optim import SGD, AdamW, Optimizer
 
 import nasplat
 from nasplat.data import Dataset, Split, random_inputs
-from nasplat.elastic import ElasticBatchNorm2d, ElasticConv2d, ElasticLinear, ElasticSpace, extract
+from nasplat.elastic import ElasticBatchNorm2d, ElasticConv2d, ElasticLinear, ElasticSpace, Masks, extract
 from nasplat.elastic.weights.tree import ForkedSource, Tree
 from nasplat.errors import InvalidArchitecture, NasplatError, TrainingError
 from nasplat.space import Arch, categorical
@@ -254,6 +255,22 @@ def test_a_saved_supernet_is_loaded_into_a_fresh_one_with_its_tree(tmp_path: Pat
     assert names == ["sharing.choice", "sharing.side"]
 
 
+def test_a_copy_grows_a_tree_of_its_own() -> None:
+    space, x = planted(), classes().test.inputs
+    net = space.shared(FewShot(splits=1).apply).supernet(0)
+    archs = list(space.enumerate())
+    before = [net(x, arch) for arch in archs]
+    twin = copy.deepcopy(net)
+    tree_of(twin).split(0, "mild", [True])
+    with torch.no_grad():
+        for weight in of_leaf(twin, 1):
+            weight.mul_(1.5)
+    assert tree_of(net).forks() == [None]
+    assert all(net(x, arch).equal(outputs) for arch, outputs in zip(archs, before, strict=True))
+    stayed = [twin(x, arch).equal(outputs) for arch, outputs in zip(archs, before, strict=True)]
+    assert stayed == [not arch["mild"] for arch in archs]
+
+
 @pytest.mark.parametrize("stop", [2, 3, 5, 6, 11])
 @pytest.mark.parametrize("start", ["inherit", "restart"])
 def test_a_training_that_was_stopped_goes_on_to_the_same_weights_and_tree(
@@ -440,4 +457,4 @@ def test_what_makes_no_sense_is_told_in_one_line() -> None:
     with pytest.raises(NasplatError, match="has a 'sharing' already: rename it"):
         FewShot().apply(net, space)
     with pytest.raises(InvalidArchitecture, match="use execution 'slice'"):
-        trained(FewShot(), space, method=SHORT, execution="mask")
+        net(data.test.inputs, Masks.one_hot(space, space.largest()))
