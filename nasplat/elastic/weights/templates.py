@@ -115,21 +115,27 @@ def share_templates(
 
 
 def _layout(lengths: Sequence[int], size: int, most: int) -> list[tuple[int, ...]]:
-    """Where the templates of each layer start in a bank: one after the other, as many as it holds, and up to `most`."""
+    """Where the templates of each layer start in a bank: one after the other, as many as it holds, and up to `most`.
+
+    Where these leave a part of the bank out, layers have one more, which goes on from its beginning.
+    """
+    counts = [max(1, min(most, size // length)) for length in lengths]
+    if sum(map(math.prod, zip(counts, lengths, strict=True))) < size:
+        counts = [min(most, math.ceil(size / length)) for length in lengths]
     starts, start = [], 0
-    for length in lengths:
-        templates = max(1, min(most, size // length))
+    for templates, length in zip(counts, lengths, strict=True):
         starts.append(tuple((start + k * length) % size for k in range(templates)))
         start += templates * length
     return starts
 
 
 def _templated(source: WeightSource, templates: Templates) -> WeightSource:
-    """The source with coefficients (1, normal, ...) times what keeps the norm of the weight."""
+    """The source with coefficients (1, normal, ...) times what keeps the norm of the weight, where there is one."""
     own, atoms = source.bank.atoms("weight")[0], templates.atoms("weight")
     coefficients = torch.randn(len(atoms), device=own.device)
     coefficients[0] = 1.0
-    scale = own.norm() / combine(coefficients.unbind(), atoms).norm()
+    mixed = combine(coefficients.unbind(), atoms).norm()
+    scale = torch.where(mixed > 0, own.norm() / mixed, 1.0)
     return WeightSource(templates, LayerCoefficients(coefficients * scale), source.crop)
 
 

@@ -78,11 +78,25 @@ def test_a_layer_is_the_sum_of_windows_that_follow_each_other(share: float, most
         start += count * length
 
 
-def test_every_number_of_the_bank_is_in_use_and_every_coefficient_learns() -> None:
-    bank, shared = share_templates(sources(), share=2.5, most=3)
+@pytest.mark.parametrize("rows", [4, 400])  # of the first layer, which alone may be most of the network
+@pytest.mark.parametrize(("share", "most"), [(0.6, 2), (1.5, 2), (2.0, 2), (2.5, 3)])
+def test_every_number_of_the_bank_is_in_use_and_every_coefficient_learns(
+    rows: int, share: float, most: int
+) -> None:
+    first = sliced(Slot({"weight": (Size(rows), Size(3)), "bias": (Size(rows),)}, normal))
+    bank, shared = share_templates([first, *sources()[1:]], share, most)
     sum(tensor.square().sum() for source in shared for tensor in source.tensors(FULL).values()).backward()
     assert all(part.grad.abs().min() > 0 for part in bank.parameters())
     assert all(source.router.coefficients.grad.abs().min() > 0 for source in shared)
+
+
+def test_a_layer_that_starts_at_zero_does_so_with_a_template_of_its_own() -> None:
+    before = sources()
+    for atom in before[0].bank.parameters():
+        nn.init.zeros_(atom)
+    _, after = share_templates(before, share=1.0, most=1)
+    assert all(tensor.equal(torch.zeros_like(tensor)) for tensor in after[0].tensors(FULL).values())
+    assert after[0].router.coefficients.tolist() == [1.0]
 
 
 @pytest.mark.parametrize("share", [0.05, 0.4, 1.7])
