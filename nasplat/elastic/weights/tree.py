@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nasplat.elastic.sizes import Dimension
+from nasplat.elastic.weights.reading import LastRead
 from nasplat.elastic.weights.routers import Key, OneHot
 from nasplat.elastic.weights.soft import AnyArch, SoftArch
 from nasplat.elastic.weights.sources import Bank, Constant, Crop, Router, WeightSource
@@ -46,8 +47,7 @@ class Tree(nn.Module):
         nodes, values = self.leaves - 1, max((len(c.values) for c in choices), default=0)
         self.register_buffer("choice", torch.full((nodes,), UNSPLIT))
         self.register_buffer("side", torch.zeros(nodes, values, dtype=torch.long))
-        self._seen: tuple[Tensor, Tensor, int, int] | None = None
-        self._forks: list[Fork | None] = []
+        self._forks = LastRead[list[Fork | None]]([None] * nodes)
 
     def leaf(self, arch: Mapping[str, Value]) -> int:
         """The number of the leaf that an architecture belongs to."""
@@ -59,17 +59,12 @@ class Tree(nn.Module):
         return leaf
 
     def forks(self) -> list[Fork | None]:
-        """What splits each node; None where nothing does.
+        """What splits each node; None where nothing does."""
+        return self._forks(self._read, self.choice, self.side)
 
-        The buffers are read when they have changed, since to read them is to wait for a GPU.
-        """
-        choice, side = self.choice, self.side
-        now = (choice, side, choice._version, side._version)
-        if self._seen is None or not _same(self._seen, now):
-            rows = zip(choice.tolist(), side.tolist(), strict=True)
-            self._forks = [None if c == UNSPLIT else self._fork(c, sides) for c, sides in rows]
-            self._seen = now
-        return self._forks
+    def _read(self) -> list[Fork | None]:
+        rows = zip(self.choice.tolist(), self.side.tolist(), strict=True)
+        return [None if c == UNSPLIT else self._fork(c, sides) for c, sides in rows]
 
     def _fork(self, choice: int, sides: Sequence[int]) -> Fork:
         found = self.choices[choice]
@@ -101,10 +96,6 @@ class Tree(nn.Module):
                     space, name, [value for value, s in sides.items() if s == side], active=side == 1
                 )
         return space
-
-
-def _same(a: tuple[Tensor, Tensor, int, int], b: tuple[Tensor, Tensor, int, int]) -> bool:
-    return a[0] is b[0] and a[1] is b[1] and a[2:] == b[2:]
 
 
 def _path(node: int) -> list[tuple[int, int]]:

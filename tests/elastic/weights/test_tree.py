@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from nasplat.elastic import Bank, Constant, Key, OneHot, SoftArch, WeightSource, transformed
 from nasplat.elastic.sizes import Size
@@ -107,6 +108,50 @@ def test_the_structure_is_read_only_when_it_has_changed(monkeypatch: pytest.Monk
     for arch in SPACE.enumerate():
         tree.leaf(arch)
     assert len(reads) == 1
+
+
+def split(name: str, value: int | str) -> Tree:
+    tree = Tree(CHOICES, 1)
+    tree.split(0, name, [value])
+    return tree
+
+
+def test_a_copy_that_gets_another_structure_reads_it() -> None:
+    """Copies count their changes anew, and come to the number that the original had."""
+    tree, deep = Tree(CHOICES, 1), Arch({"depth": 3, "op": "a"})
+    for _ in range(2):
+        tree.load_state_dict(split("op", "b").state_dict())
+    assert tree.leaf(deep) == 0
+    twin = copy.deepcopy(tree)
+    twin.load_state_dict(split("depth", 3).state_dict())
+    assert twin.leaf(deep) == 1
+
+
+def test_the_structure_is_read_in_inference_mode() -> None:
+    tree, deep = split("depth", 3), Arch({"depth": 3, "op": "a"})
+    with torch.inference_mode():
+        twin = copy.deepcopy(tree)
+        assert twin.leaf(deep) == 1
+        twin.side.zero_()
+        assert twin.leaf(deep) == 0
+
+
+def test_tensors_without_values_leave_the_structure_that_was_read_last() -> None:
+    tree, deep = split("depth", 3), Arch({"depth": 3, "op": "a"})
+    assert tree.leaf(deep) == 1
+    assert copy.deepcopy(tree).to("meta").leaf(deep) == 1
+    with FakeTensorMode() as shapes:
+        fakes = {name: shapes.from_tensor(buffer) for name, buffer in tree.named_buffers()}
+        assert torch.func.functional_call(Leaf(tree), {f"tree.{n}": t for n, t in fakes.items()}, (deep,)) == 1
+
+
+class Leaf(nn.Module):
+    def __init__(self, tree: Tree) -> None:
+        super().__init__()
+        self.tree = tree
+
+    def forward(self, arch: Arch) -> int:
+        return self.tree.leaf(arch)
 
 
 def slot() -> Slot:
