@@ -14,7 +14,7 @@ from typing import Any, Self, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from nasplat.elastic.weights.replace import Place
+from nasplat.elastic.weights.replace import Place, mixes_already
 from nasplat.elastic.weights.soft import AnyArch, SoftArch
 from nasplat.elastic.weights.sources import Coefficient, Router, WeightSource
 from nasplat.elastic.weights.streaming import expert_source
@@ -64,7 +64,7 @@ class Rows:
         part = Space(space.name, [choice for choice in space.choices if choice.name in asked])
         if part.size > MOST_ROWS:
             raise NasplatError(
-                f"{', '.join(asked)} have {part.size:,} combinations: expected at most {MOST_ROWS:,}; "
+                f"{', '.join(choice.name for choice in part.choices)} have {part.size:,} combinations: expected at most {MOST_ROWS:,}; "
                 "let the expert depend on fewer choices"
             )
         found = dict.fromkeys(_values(named, arch) for arch in part.enumerate())
@@ -161,11 +161,16 @@ def _product(expert: Coefficient, atom: Coefficient) -> Coefficient:
 
 
 def assigned_sources(router: AssignedRouter, *, stream: bool = False) -> Callable[[Place], WeightSource]:
-    """What gives a layer a copy of all its atoms for each expert: fresh ones, but for the first, which has the old."""
+    """What gives a layer a copy of all its atoms for each expert: fresh ones, but for the first, which has the old.
+
+    NasplatError, with the layer's name, where coefficients are learned: experts would have them in common.
+    """
 
     @torch.no_grad()
     def source(place: Place) -> WeightSource:
         old = place.source
+        if isinstance(old.router, nn.Module):
+            raise mixes_already(place.name, old.router)
         new = expert_source(old, Assigned(router, old.router), router.experts * len(old.bank), stream=stream)
         for name in old.bank.slot.tensors:
             for ours, theirs in zip(new.bank.atoms(name), old.bank.atoms(name), strict=False):

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from nasplat.elastic.weights.sources import WeightSource
+from nasplat.elastic.weights.sources import Router, WeightSource
 from nasplat.errors import NasplatError
 
 SHARING = "sharing"
@@ -64,6 +64,13 @@ def replace_sources(
     """Give the layers that match a new source each; `make` sees where, and the old one with its slot and crop."""
     for place in places(net, patterns):
         place.put(make(place))
+
+
+def mixes_already(name: str, router: Router) -> NasplatError:
+    """What to say of a layer whose coefficients leave no room for another way of sharing."""
+    return NasplatError(
+        f"{name} mixes its weights already ({type(router).__name__}): leave it out of `layers`"
+    )
 
 
 def register(net: nn.Module, name: str, module: nn.Module) -> None:

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from nasplat.elastic.sizes import Dimension
 from nasplat.elastic.weights.reading import LastRead
+from nasplat.elastic.weights.replace import mixes_already
 from nasplat.elastic.weights.routers import Key, OneHot
 from nasplat.elastic.weights.soft import AnyArch, SoftArch
 from nasplat.elastic.weights.sources import Bank, Constant, Crop, Router, WeightSource
-from nasplat.errors import InvalidArchitecture, NasplatError
+from nasplat.errors import InvalidArchitecture
 from nasplat.space import Choice, Space, Value
 
 UNSPLIT = -1
@@ -132,9 +133,7 @@ def _leaf_router(tree: Tree, router: Router, name: str) -> OneHot:
         return OneHot(LeafKey(names, tree.leaves, tree.leaf))
     if isinstance(router, OneHot):
         return OneHot(LeafKey(names, tree.leaves * len(router.key), partial(_leaf_and_key, tree, router.key)))
-    raise NasplatError(
-        f"{name} mixes its weights already ({type(router).__name__}): leave it out of `layers`"
-    )
+    raise mixes_already(name, router)
 
 
 def _leaf_and_key(tree: Tree, key: Key, arch: Mapping[str, Value]) -> int:

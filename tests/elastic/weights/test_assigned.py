@@ -19,7 +19,9 @@ from nasplat.elastic import (
     keyed,
     relax,
 )
+from nasplat.elastic.weights.arch_router import ArchRouter
 from nasplat.elastic.weights.assigned import AssignedRouter, Rows, assigned_sources, with_expert
+from nasplat.elastic.weights.encoding import ArchEncoding
 from nasplat.elastic.weights.replace import places, register, replace_sources
 from nasplat.errors import InvalidArchitecture, NasplatError
 from nasplat.space import Arch, Space, categorical, ordinal
@@ -63,6 +65,8 @@ def test_rows_that_are_unknown_or_too_many_are_refused(space: ElasticSpace) -> N
     many = Space("many", [ordinal(f"n{i}", range(10)) for i in range(6)])
     with pytest.raises(NasplatError, match=r"have 1,000,000 combinations: expected at most 100,000; let"):
         Rows.of(many)
+    with pytest.raises(NasplatError, match="^n0, n1, n2, n3, n4, n5 have 1,000,000"):
+        Rows.of(many, [f"n{i}" for i in (3, 1, 5, 0, 4, 2)])
     assert len(Rows.of(many, ["n1", "n3"])) == 100
     with pytest.raises(InvalidArchitecture, match=r"no expert is for \{'depth': 9"):
         Rows.of(space)(Arch({"depth": 9}))
@@ -135,6 +139,13 @@ def test_a_layer_with_weights_for_every_value_of_a_key_has_them_in_every_expert(
             weight, _ = source(Arch({"depth": depth, "expert": expert}))
             assert weight is atoms[2 * expert + depth - 1]
         assert source(Arch({"depth": depth, "expert": 0}))[0].equal(old(Arch({"depth": depth}))[0])  # type: ignore[operator]
+
+
+def test_a_layer_that_learns_its_coefficients_is_refused(space: ElasticSpace) -> None:
+    net = space.supernet()
+    net.stem.source.router = ArchRouter(ArchEncoding(space.choices), 1)  # type: ignore[union-attr]
+    with pytest.raises(NasplatError, match=r"stem mixes its weights already \(ArchRouter\): leave it out"):
+        share(net, space)
 
 
 def test_a_soft_architecture_mixes_experts_by_its_choice_of_them(
