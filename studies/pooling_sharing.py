@@ -16,6 +16,7 @@ from nasplat.elastic.weights.replace import Place, places, replace_sources
 from nasplat.space import Arch, Value, positions_of, runs
 from nasplat.supernet import Judge
 from nasplat.supernet.mixtures import Mixture, make_mixture
+from nasplat.supernet.mixtures.inherit import inherit
 from nasplat.supernet.mixtures.linear import widened
 
 LAYOUT = "pools"  # the choice of the space
@@ -60,10 +61,10 @@ def _start(bank: Bank, shared: Bank, optimiser: Optimizer) -> None:
     bank.to(next(shared.parameters()).device)
     for name in bank.slot.tensors:
         (old,) = shared.atoms(name)
-        atoms, state = bank.atoms(name), optimiser.state.pop(old, {})
+        atoms = bank.atoms(name)
         for atom in atoms:
-            atom.data.copy_(old.data)
-            optimiser.state[atom] = {key: value.clone() for key, value in state.items()}
+            inherit(old, atom, optimiser)
+        optimiser.state.pop(old, None)
         for group in optimiser.param_groups:
             group["params"] = [new for p in group["params"] for new in (atoms if p is old else [p])]
 

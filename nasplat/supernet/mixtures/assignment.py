@@ -20,6 +20,7 @@ from nasplat.elastic.weights.assigned import (
 from nasplat.elastic.weights.replace import places
 from nasplat.space import Arch
 from nasplat.supernet.mixtures.balancing import Table, balanced, softmax
+from nasplat.supernet.mixtures.inherit import inherit
 from nasplat.supernet.policy import Judge, Policy
 from nasplat.supernet.probes.load import TALLY, Tally
 from nasplat.supernet.probes.look import Look
@@ -133,17 +134,10 @@ class CopyFirst:
                     _copy_first(bank.atoms(name), len(bank) // router.shared.experts, optimiser)
 
 
-@torch.no_grad()
 def _copy_first(atoms: Sequence[Tensor], period: int, optimiser: Optimizer) -> None:
     """Copy the first `period` atoms over those of the other experts."""
     for number, atom in enumerate(atoms[period:]):
-        first = atoms[number % period]
-        atom.copy_(first)
-        state = optimiser.state.get(first, {})
-        if state:
-            optimiser.state[atom] = {
-                key: value.clone() if isinstance(value, Tensor) else value for key, value in state.items()
-            }
+        inherit(atoms[number % period], atom, optimiser)
 
 
 def expert_scores(at: Look, arch: Arch) -> list[float]:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from nasplat.data import derived_seed
@@ -18,6 +17,7 @@ from nasplat.elastic.weights.tree import ForkedSource, Tree
 from nasplat.errors import NasplatError, TrainingError, expected_one_of
 from nasplat.space import Choice, Value
 from nasplat.supernet.mixtures.base import Mixture, Setting
+from nasplat.supernet.mixtures.inherit import inherit
 from nasplat.supernet.mixtures.linear import check_copies
 from nasplat.supernet.mixtures.min_cut import min_cut
 from nasplat.supernet.mixtures.phases import insert
@@ -196,12 +196,3 @@ class Split:
                 source.reset(leaf)
                 for weight in source.weights(leaf):
                     optimiser.state.pop(weight, None)
-
-
-@torch.no_grad()
-def inherit(parent: Tensor, child: Tensor, optimiser: Optimizer) -> None:
-    """Make a weight, and what the optimiser knows of it, a copy of another's."""
-    child.copy_(parent)
-    state = optimiser.state.get(parent)
-    if state is not None:
-        optimiser.state[child] = {k: v.clone() if isinstance(v, Tensor) else v for k, v in state.items()}
