@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any, ClassVar
 
 from torch import nn
@@ -11,7 +12,7 @@ from torch import nn
 from nasplat.elastic import ElasticSpace
 from nasplat.elastic.weights.assigned import EXPERT, AssignedRouter, Rows, assigned_sources
 from nasplat.elastic.weights.replace import SHARING, register, replace_sources
-from nasplat.errors import NasplatError
+from nasplat.errors import NasplatError, TrainingError
 from nasplat.space import Space, categorical
 from nasplat.supernet.mixtures.assignment import Assigning, CopyFirst, Learner, Ramp
 from nasplat.supernet.mixtures.base import Mixture, Setting
@@ -58,10 +59,9 @@ class Balanced(Mixture):
     def __post_init__(self) -> None:
         expect("experts", self.experts, self.experts >= 1, "at least 1")
         expect("feedback", self.feedback, 0 < self.feedback <= 1, "above 0, up to 1")
-        fits = len(self.temperature) == 2 and min(self.temperature) >= 0
-        expect(
-            "temperature", list(self.temperature), fits, "two numbers of 0 or more, the first and the last"
-        )
+        fits = len(self.temperature) == 2 and all(0 <= number < inf for number in self.temperature)
+        expected = "two numbers of 0 or more and finite, the first and the last"
+        expect("temperature", list(self.temperature), fits, expected)
         expect("shared", self.shared, 0 <= self.shared < 1, "0 to below 1, a share of all steps")
 
     def apply(self, net: nn.Module, space: ElasticSpace) -> None:
@@ -78,7 +78,14 @@ class Balanced(Mixture):
         register(net, SHARING, router)
 
     def schedule(self, schedule: Schedule, at: Setting) -> Schedule:
-        """The same phases, in which architectures get experts; cut where the experts part in the middle of one."""
+        """The same phases, in which architectures get experts; cut where the experts part in the middle of one.
+
+        TrainingError for data without a validation split, by which experts are chosen.
+        """
+        if len(at.data.validation) == 0:
+            raise TrainingError(
+                f"{at.data.name} has no validation examples, by whose score experts are chosen: hold some out"
+            )
         steps = at.recipe.epochs * at.steps_per_epoch
         begin = int(self.shared * steps)
         router, space = at.net.get_submodule(SHARING), self.trained(at.space)

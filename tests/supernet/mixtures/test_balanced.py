@@ -386,12 +386,20 @@ def test_what_does_not_fit_the_space_is_one_line(mixture: Balanced, line: str) -
         ({"experts": 0}, "experts = 0: expected at least 1"),
         ({"feedback": 0.0}, "feedback = 0.0: expected above 0"),
         ({"temperature": (-1.0, 1.0)}, r"temperature = \[-1.0, 1.0\]: expected two numbers"),
+        ({"temperature": (1.0, float("inf"))}, r"temperature = \[1.0, inf\]: expected two numbers"),
+        ({"temperature": (float("nan"), 1.0)}, r"temperature = \[nan, 1.0\]: expected two numbers"),
         ({"shared": 1.0}, "shared = 1.0: expected 0 to below 1"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(table: dict[str, Any], line: str) -> None:
     with pytest.raises(TrainingError, match=line):
         Balanced(**table)
+
+
+def test_data_without_validation_examples_is_refused_before_the_training(data: Dataset) -> None:
+    none = Split(data.validation.inputs[:0], data.validation.targets[:0])
+    with pytest.raises(TrainingError, match=r"^brightness has no validation examples, by whose score"):
+        prepared(Balanced(experts=2), replace(data, validation=none))
 
 
 def test_a_space_with_a_choice_of_that_name_is_refused() -> None:
