@@ -7,6 +7,7 @@ has the one that its probabilities prefer.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeAlias
@@ -14,6 +15,7 @@ from typing import Any, Self, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from nasplat.elastic.weights.reading import LastRead
 from nasplat.elastic.weights.replace import Place, mixes_already
 from nasplat.elastic.weights.soft import AnyArch, SoftArch
 from nasplat.elastic.weights.sources import Coefficient, Router, WeightSource
@@ -107,6 +109,7 @@ class AssignedRouter(nn.Module):
         self.rows, self.experts = rows, experts
         self.register_buffer("scores", torch.ones(len(rows), experts))
         self.register_buffer("probabilities", torch.full((len(rows), experts), 1 / experts))
+        self._owners = LastRead([0] * len(rows))
 
     def forward(self, arch: AnyArch) -> Sequence[Coefficient]:
         if isinstance(arch, SoftArch):
@@ -121,7 +124,7 @@ class AssignedRouter(nn.Module):
     def expert(self, arch: Mapping[str, Value]) -> int:
         """The number of the expert; InvalidArchitecture for one that there is not."""
         if EXPERT not in arch:
-            return int(self.probabilities[self.rows(arch)].argmax())
+            return self.owners[self.rows(arch)]
         named = arch[EXPERT]
         if type(named) is not int or not 0 <= named < self.experts:
             raise InvalidArchitecture(f"{EXPERT} is {named!r}: expected 0 to {self.experts - 1}")
@@ -133,10 +136,15 @@ class AssignedRouter(nn.Module):
         self.scores[self.rows(arch), self.expert(arch)].mul_(1 - rate).add_(score, alpha=rate)
 
     @property
+    def owners(self) -> list[int]:
+        """The most probable expert of each row."""
+        return self._owners(lambda: self.probabilities.argmax(1).tolist(), self.probabilities)
+
+    @property
     def owned(self) -> list[int]:
         """The number of rows that each expert has."""
-        numbers: list[int] = self.probabilities.argmax(1).bincount(minlength=self.experts).tolist()
-        return numbers
+        counts = Counter(self.owners)
+        return [counts[expert] for expert in range(self.experts)]
 
 
 @dataclass(frozen=True, slots=True)

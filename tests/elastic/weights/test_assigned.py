@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nasplat.elastic import (
     ElasticBatchNorm2d,
@@ -24,6 +24,7 @@ from nasplat.elastic.weights.assigned import AssignedRouter, Rows, assigned_sour
 from nasplat.elastic.weights.encoding import ArchEncoding
 from nasplat.elastic.weights.replace import places, register, replace_sources
 from nasplat.errors import InvalidArchitecture, NasplatError
+from nasplat.measure import count_macs
 from nasplat.space import Arch, Space, categorical, ordinal
 
 
@@ -176,3 +177,35 @@ def test_the_assignment_is_saved_once_and_copied_with_the_network(
 def test_a_network_that_has_the_name_already_is_refused(space: ElasticSpace, mixed: nn.Module) -> None:
     with pytest.raises(NasplatError, match="the network has a 'sharing' already"):
         share(mixed, space)
+
+
+def test_owners_are_read_only_where_the_probabilities_have_changed(
+    space: ElasticSpace, mixed: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    router, reads, tolist = mixed.get_submodule("sharing"), list[int](), Tensor.tolist
+    monkeypatch.setattr(Tensor, "tolist", lambda self: reads.append(1) or tolist(self))
+    for arch in (space.smallest(), space.largest()):
+        mixed(torch.randn(2, 3, 9, 9), arch)
+    assert len(reads) == 1
+    router.probabilities.zero_()[:, 2] = 1.0  # type: ignore[union-attr, operator]
+    assert router.expert(space.smallest()) == 2  # type: ignore[operator]
+    assert len(reads) == 2
+
+
+def test_the_operations_of_an_architecture_are_counted_without_values(
+    space: ElasticSpace, mixed: nn.Module
+) -> None:
+    arch, x = space.largest(), torch.randn(1, 3, 9, 9)
+    before = mixed(x, arch)
+    assert count_macs(FixedArch(mixed, arch), x) == count_macs(FixedArch(space.supernet(), arch), x)
+    assert mixed(x, arch).equal(before)
+
+
+class FixedArch(nn.Module):
+    def __init__(self, net: nn.Module, arch: Arch) -> None:
+        super().__init__()
+        self.net, self.arch = net, arch
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.net(x, self.arch)
+        return y
