@@ -56,7 +56,7 @@ def _within(outer: Key, inner: Key, values: Mapping[str, Value]) -> int:
 class Dealt(ByRule):
     """Architectures dealt out at random among experts: the control of everything that learns which goes where.
 
-    experts: complete sets of weights. seed: of the deal, which is a hash of the architecture's values.
+    experts: complete sets of weights, no more than there are architectures. seed: of the deal, which is a hash of the architecture's values.
     """
 
     experts: int = 2
@@ -66,6 +66,11 @@ class Dealt(ByRule):
         expect("experts", self.experts, 1 <= self.experts <= MOST_SETS, f"1 to {MOST_SETS:,}")
 
     def apply(self, net: nn.Module, space: ElasticSpace) -> None:
+        if self.experts > space.size:
+            raise NasplatError(
+                f"experts = {self.experts}: {space.name} has {space.size} architectures; give at most {space.size}"
+            )
+
         @lru_cache(MOST_SETS)  # every layer asks
         def dealt(arch: Arch) -> int:
             return int(json_hash([self.seed, dict(arch)])[:15], 16) % self.experts

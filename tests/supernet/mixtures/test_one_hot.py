@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nasplat import load
 from nasplat.elastic import ElasticSpace, WeightSource
-from nasplat.errors import InvalidArchitecture
+from nasplat.errors import InvalidArchitecture, NasplatError
 from nasplat.space import Arch, categorical
 from nasplat.supernet.mixtures import Dealt, Keyed, Mixture, Separate
 from nasplat.supernet.recipe import Recipe, make_optimiser
@@ -50,6 +50,13 @@ def test_a_deal_is_random_stays_and_depends_on_its_seed() -> None:
     deals = [[expert(supernet(Dealt(experts=2, seed=seed)), arch) for arch in ARCHS] for seed in (0, 0, 1)]
     assert deals[0] == deals[1] != deals[2]
     assert min(Counter(deals[0]).values()) > len(ARCHS) / 5
+
+
+def test_more_experts_than_architectures_are_refused() -> None:
+    n = len(ARCHS)
+    supernet(Dealt(experts=n))
+    with pytest.raises(NasplatError, match=rf"experts = {n + 1}: .* has {n} architectures; give at most {n}"):
+        supernet(Dealt(experts=n + 1))
 
 
 @pytest.mark.parametrize("mixture", [Keyed(choice="width1"), Dealt(experts=3), Separate()])
