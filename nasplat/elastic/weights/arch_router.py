@@ -17,7 +17,9 @@ from nasplat.elastic.weights.soft import AnyArch
 
 
 class ArchRouter(nn.Module):
-    """K coefficients that sum to 1, of one layer in any architecture; computed in the precision of its own weights.
+    """K coefficients that sum to 1, of one layer in any architecture, from logits in the precision of its own weights.
+
+    They are in single precision at least, since half of it is too coarse to sum to 1.
 
     rows: of the layer's weight, each with coefficients of its own; None for one number each for the whole layer.
     With `requires_grad_(False)` it stays a random map.
@@ -34,8 +36,9 @@ class ArchRouter(nn.Module):
     def forward(self, arch: AnyArch) -> list[Tensor]:
         """K tensors () or (rows,)."""
         weight = self.first.weight
+        precision = torch.promote_types(weight.dtype, torch.float32)
         with torch.autocast(weight.device.type, enabled=False):
             features = self.encoding(arch, weight.device).to(weight.dtype)
             logits: Tensor = self.second(F.relu(self.first(features)))
             shape = (self.experts,) if self.rows is None else (self.rows, self.experts)
-            return list(logits.view(shape).softmax(-1).unbind(-1))
+            return list(logits.view(shape).softmax(-1, dtype=precision).unbind(-1))

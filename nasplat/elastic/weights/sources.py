@@ -120,11 +120,19 @@ def slice_crop(tensor: Tensor, dimensions: Sequence[Dimension], arch: AnyArch) -
 
 
 def combine(coefficients: Sequence[Coefficient], atoms: Sequence[Tensor]) -> Tensor:
-    """sum_k c_k * Theta_k; an atom alone with coefficient 1.0 is returned as it is."""
+    """sum_k c_k * Theta_k, summed in single precision at least and given in that of the atoms.
+
+    An atom alone with coefficient 1.0 is returned as it is.
+    """
     terms = [(c, t) for c, t in zip(coefficients, atoms, strict=True) if isinstance(c, Tensor) or c != 0.0]
     if not terms:
         return torch.zeros_like(atoms[0])
-    return sum((_scale(c, t) for c, t in terms[1:]), start=_scale(*terms[0]))
+    coefficient, atom = terms[0]
+    if len(terms) == 1 and isinstance(coefficient, float) and coefficient == 1.0:
+        return atom
+    precision = torch.promote_types(atom.dtype, torch.float32)
+    scaled = [_scale(c, t.to(precision)) for c, t in terms]
+    return sum(scaled[1:], start=scaled[0]).to(atom.dtype)
 
 
 def _scale(coefficient: Coefficient, atom: Tensor) -> Tensor:

@@ -78,6 +78,20 @@ def test_a_network_in_double_precision_is_routed_in_it() -> None:
     assert {c.dtype for c in router(SPACE.largest())} == {torch.float64}
 
 
+@pytest.mark.parametrize("rows", [None, 6])
+def test_a_network_in_half_precision_is_routed_and_merged_in_single_and_rounded_once(
+    rows: int | None,
+) -> None:
+    source, arch = mixed(rows).bfloat16(), SPACE.largest()
+    alpha = source.router(arch)
+    assert {c.dtype for c in alpha} == {torch.float32}
+    torch.testing.assert_close(sum(alpha), torch.ones_like(alpha[0]))
+    for tensor, name in zip(source(arch), ("weight", "bias"), strict=True):
+        atoms = [atom.float() for atom in source.bank.atoms(name)]
+        merged = sum(c.reshape(-1, *[1] * (a.dim() - 1)) * a for c, a in zip(alpha, atoms, strict=True))
+        assert tensor.equal(merged.bfloat16())
+
+
 def test_one_expert_has_the_coefficient_one() -> None:
     weight, bias = (source := mixed(rows=6, experts=1))(SPACE.largest())
     assert weight.equal(source.bank.weight_0)

@@ -10,7 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nasplat.elastic import Bank, Constant, Quotient, Scaled, Size, Slot, WeightSource, slice_crop, sliced
+from nasplat.elastic import (
+    Bank,
+    Constant,
+    Quotient,
+    Scaled,
+    Size,
+    Slot,
+    WeightSource,
+    combine,
+    slice_crop,
+    sliced,
+)
 from nasplat.errors import InvalidArchitecture
 from nasplat.space import Arch
 
@@ -124,3 +135,10 @@ def test_another_crop_takes_the_place_of_the_slice() -> None:
     assert torch.equal(weight[:3, :2], bank.weight_0[:3, :2])
     assert not weight[3:].any()
     assert not weight[:, 2:].any()
+
+
+def test_atoms_in_half_precision_are_averaged_in_single_and_one_alone_is_no_copy() -> None:
+    atoms = [torch.randn(8, 8).bfloat16() for _ in range(3)]
+    mean = combine((1 / 3,) * 3, atoms)
+    assert mean.equal(sum(1 / 3 * atom.float() for atom in atoms).bfloat16())
+    assert combine((0.0, 1.0, 0.0), atoms) is atoms[1]
