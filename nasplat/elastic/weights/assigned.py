@@ -65,8 +65,9 @@ class Rows:
             asked.update(other for other, _ in choice.when if choice.name in asked)
         part = Space(space.name, [choice for choice in space.choices if choice.name in asked])
         if part.size > MOST_ROWS:
+            asking = ", ".join(choice.name for choice in part.choices)
             raise NasplatError(
-                f"{', '.join(choice.name for choice in part.choices)} have {part.size:,} combinations: expected at most {MOST_ROWS:,}; "
+                f"{asking} have {part.size:,} combinations: expected at most {MOST_ROWS:,}; "
                 "let the expert depend on fewer choices"
             )
         found = dict.fromkeys(_values(named, arch) for arch in part.enumerate())

@@ -56,7 +56,8 @@ def _within(outer: Key, inner: Key, values: Mapping[str, Value]) -> int:
 class Dealt(ByRule):
     """Architectures dealt out at random among experts: the control of everything that learns which goes where.
 
-    experts: complete sets of weights, no more than there are architectures. seed: of the deal, which is a hash of the architecture's values.
+    experts: complete sets of weights, no more than there are architectures. seed: of the deal, which is a hash of the
+    values of an architecture.
     """
 
     experts: int = 2

@@ -66,7 +66,7 @@ def test_rows_that_are_unknown_or_too_many_are_refused(space: ElasticSpace) -> N
     many = Space("many", [ordinal(f"n{i}", range(10)) for i in range(6)])
     with pytest.raises(NasplatError, match=r"have 1,000,000 combinations: expected at most 100,000; let"):
         Rows.of(many)
-    with pytest.raises(NasplatError, match="^n0, n1, n2, n3, n4, n5 have 1,000,000"):
+    with pytest.raises(NasplatError, match=r"^n0, n1, n2, n3, n4, n5 have 1,000,000"):
         Rows.of(many, [f"n{i}" for i in (3, 1, 5, 0, 4, 2)])
     assert len(Rows.of(many, ["n1", "n3"])) == 100
     with pytest.raises(InvalidArchitecture, match=r"no expert is for \{'depth': 9"):

@@ -142,7 +142,9 @@ def test_tensors_without_values_leave_the_structure_that_was_read_last() -> None
     assert copy.deepcopy(tree).to("meta").leaf(deep) == 1
     with FakeTensorMode() as shapes:
         fakes = {name: shapes.from_tensor(buffer) for name, buffer in tree.named_buffers()}
-        assert torch.func.functional_call(Leaf(tree), {f"tree.{n}": t for n, t in fakes.items()}, (deep,)) == 1
+        assert (
+            torch.func.functional_call(Leaf(tree), {f"tree.{n}": t for n, t in fakes.items()}, (deep,)) == 1
+        )
 
 
 class Leaf(nn.Module):
