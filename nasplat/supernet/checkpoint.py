@@ -36,7 +36,8 @@ class Progress:
 class Checkpoint:
     """A file that a training of the same identity, and no other, resumes from to the same weights.
 
-    Without a path nothing is written, but what would be is checked all the same. parts: those that learn, by name.
+    Without a path nothing is written, but what would be is checked all the same. parts: those that learn, by name, on
+    the device of the training.
     """
 
     net: nn.Module
@@ -44,6 +45,7 @@ class Checkpoint:
     parts: Mapping[str, Stateful]
     path: Path | None
     identity: str
+    device: torch.device
 
     @property
     def last_good(self) -> str:
@@ -108,8 +110,7 @@ class Checkpoint:
             self.optimiser.state[parameter][name.partition(".")[0]] = copy
         for part, state in learned.items():
             if state:
-                device = next(iter(parameters.values())).device
-                self.parts[part].restore({name: tensor.to(device) for name, tensor in state.items()})
+                self.parts[part].restore({name: tensor.to(self.device) for name, tensor in state.items()})
 
     def _weights(self) -> dict[str, Tensor]:
         return {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}

@@ -15,6 +15,7 @@ from nasplat.elastic.groups import ChannelGroup, channel_groups
 from nasplat.elastic.sizes import Dimension, assignments
 from nasplat.errors import TrainingError
 from nasplat.space import Space
+from nasplat.supernet.place import device_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,8 @@ def channel_order(group: ChannelGroup, bands: Sequence[int]) -> Tensor:
     bands: rising ends of the bands, the last the maximum.
     """
     with torch.no_grad():
-        columns = [_sums(reader.tensor.abs(), reader.axis) for reader in group.readers]
+        first, *others = [_sums(reader.tensor.abs(), reader.axis) for reader in group.readers]
+        columns = [first, *(column.to(first.device) for column in others)]  # some may be of streamed weights
         importance = torch.stack(columns).sum(0).reshape(-1, group.unit).sum(1)
     starts = [0, *(end // group.unit for end in bands)]
     orders = [
@@ -71,7 +73,7 @@ def permute(group: ChannelGroup, order: Tensor, optimiser: Optimizer) -> None:
         state = optimiser.state.get(place.tensor, {}).values()
         like = [value for value in state if isinstance(value, Tensor) and value.shape == place.tensor.shape]
         for tensor in (place.tensor, *like):
-            tensor.copy_(tensor.index_select(place.axis, order))
+            tensor.copy_(tensor.index_select(place.axis, order.to(tensor.device)))
 
 
 def _sums(tensor: Tensor, axis: int) -> Tensor:
@@ -84,13 +86,14 @@ def _outputs(net: nn.Module, space: Space) -> Tensor | None:
     if space.input_shape is None:
         return None
     shape, rng, training = (2, *space.input_shape), torch.Generator().manual_seed(0), net.training
-    like, tokens = next(net.parameters()), space.vocabulary if isinstance(space, ElasticSpace) else None
+    like, device = next(net.parameters()), device_of(net)
+    tokens = space.vocabulary if isinstance(space, ElasticSpace) else None
     inputs = (
-        torch.randn(shape, generator=rng).to(like)
+        torch.randn(shape, generator=rng).to(like.dtype)
         if tokens is None
         else torch.randint(tokens, shape, generator=rng)
     )
-    outputs: Tensor = net.eval()(inputs.to(like.device), space.largest())
+    outputs: Tensor = net.eval()(inputs.to(device), space.largest())
     net.train(training)
     return outputs
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from nasplat.elastic.weights.streaming import StreamedCrop
 from nasplat.measure import pick_device
 from nasplat.supernet.recipe import Settings
 
@@ -49,6 +50,14 @@ def find_place(settings: Settings) -> Place:
     on_gpu = device.type == "cuda"
     channels_last = on_gpu if settings.channels_last is None else settings.channels_last
     return Place(device, channels_last, on_gpu if settings.bf16 is None else settings.bf16)
+
+
+def device_of(net: nn.Module) -> torch.device:
+    """The device where the inputs of a network belong, also of one whose weights wait elsewhere until they are used."""
+    for module in net.modules():
+        if isinstance(module, StreamedCrop):
+            return module.here.device
+    return next(net.parameters()).device
 
 
 def bring(net: nn.Module, place: Place) -> None:

@@ -60,7 +60,7 @@ def train(
     forward = place.forward(net)
     execution = make_execution(forward, schedule.space, settings, place.device, schedule.executions)
     identity = _identity(data, schedule, recipe, settings.seed) if settings.checkpoint else ""
-    checkpoint = Checkpoint(net, optimiser, schedule.stateful, settings.checkpoint, identity)
+    checkpoint = Checkpoint(net, optimiser, schedule.stateful, settings.checkpoint, identity, place.device)
     journal = Journal(settings, checkpoint, steps, world)
     with place.own_randomness(), deferred_interrupt() as interrupted:
         for step in range(journal.resumed_at, steps):

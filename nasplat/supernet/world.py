@@ -17,7 +17,7 @@ On GPUs, nccl averages gradients and gloo the few flags of the control flow; tha
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -51,9 +51,18 @@ class World:
         return examples[self.rank * part : (self.rank + 1) * part]
 
     def mean(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """The means over all processes of tensors that have the same shapes everywhere, by one all-reduce."""
+        """The means over all processes of tensors that have the same shapes and devices everywhere.
+
+        By one all-reduce for each device: streamed weights have their gradients on the CPU.
+        """
         if self.size == 1:
             return list(tensors)
+        means: dict[torch.device, Iterator[Tensor]] = {}
+        for device in dict.fromkeys(tensor.device for tensor in tensors):
+            means[device] = iter(self._mean([tensor for tensor in tensors if tensor.device == device]))
+        return [next(means[tensor.device]) for tensor in tensors]
+
+    def _mean(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         dist.all_reduce(flat)
         parts = (flat / self.size).split_with_sizes([tensor.numel() for tensor in tensors])

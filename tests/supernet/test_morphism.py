@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nasplat import load
 from nasplat.elastic import ElasticConv2d, ElasticSpace, Size
-from nasplat.elastic.groups import channel_groups
+from nasplat.elastic.groups import Axis, ChannelGroup, channel_groups
 from nasplat.errors import TrainingError
 from nasplat.space import Arch, Space, ordinal
 from nasplat.supernet import SortChannels
@@ -185,3 +185,10 @@ def test_a_mixture_of_paths_has_no_channels_to_sort() -> None:
         input_shape=(3, 8, 8), classes=5, width=(8,), depth=(1,), kernel=(3, 5), expand=(2,), stem=8, head=8
     )
     assert channel_groups(space.supernet()) == []
+
+
+def test_channels_are_ordered_by_weights_on_several_devices() -> None:
+    elsewhere, here = torch.ones(2, 4, device="meta"), torch.ones(3, 4)
+    readers = (Axis(elsewhere, 1), Axis(here, 1))
+    order = channel_order(ChannelGroup(Size(4, "width"), readers, readers), [4])
+    assert order.device == elsewhere.device

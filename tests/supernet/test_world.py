@@ -169,6 +169,23 @@ def test_shares_of_a_batch_are_its_rows_in_order() -> None:
     assert torch.cat([World(rank, 3).share(batch) for rank in range(3)]).equal(batch)
 
 
+def test_tensors_of_several_devices_are_averaged_device_by_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    reduced = []
+
+    def all_reduce(flat: Tensor) -> None:
+        """Two processes of which the other has three times what this one has."""
+        reduced.append((flat.device.type, len(flat)))
+        flat.mul_(4)
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
+    sent = [torch.ones(2), torch.ones(3, 2, device="meta"), torch.tensor(5.0), torch.ones(1, device="meta")]
+    first, elsewhere, number, other = World(0, 2).mean(sent)
+    assert reduced == [("cpu", 3), ("meta", 7)]
+    assert first.tolist() == [2.0, 2.0]
+    assert number.tolist() == 10.0
+    assert [(t.device.type, t.shape) for t in (elsewhere, other)] == [("meta", (3, 2)), ("meta", (1,))]
+
+
 def test_a_process_that_torchrun_did_not_start_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     world = init_world()

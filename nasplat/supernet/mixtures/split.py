@@ -21,6 +21,7 @@ from nasplat.supernet.mixtures.inherit import inherit
 from nasplat.supernet.mixtures.linear import check_copies
 from nasplat.supernet.mixtures.min_cut import min_cut
 from nasplat.supernet.mixtures.phases import insert
+from nasplat.supernet.place import device_of
 from nasplat.supernet.probes.conflict import GradientConflict, open_choices
 from nasplat.supernet.probes.look import Look, untouched
 from nasplat.supernet.recipe import expect
@@ -178,7 +179,7 @@ class Split:
 
     def _pick(self, net: nn.Module, tree: Tree, node: int) -> Pick | None:
         """How a node is split; None where nothing of it is left to split."""
-        space, device = tree.part(self.at.space, node), next(net.parameters()).device
+        space, device = tree.part(self.at.space, node), device_of(net)
         look = Look(net, space, self.at.data, 0, device, derived_seed(self.at.seed, SPLIT, node))
         if self.mixture.by in PICKS:
             return PICKS[self.mixture.by](self.mixture, look) if open_choices(space) else None

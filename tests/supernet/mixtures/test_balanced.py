@@ -41,9 +41,12 @@ from nasplat.supernet import (
     save_weights,
     train,
 )
+from nasplat.supernet.checkpoint import Checkpoint, Progress
 from nasplat.supernet.mixtures import Setting
 from nasplat.supernet.mixtures.assignment import Assigning, CopyFirst, Ramp, expert_scores
 from nasplat.supernet.mixtures.balanced import Balanced
+from nasplat.supernet.morphism import _outputs
+from nasplat.supernet.place import device_of
 from nasplat.supernet.probes import Look, Tally, look, make_probe
 from nasplat.supernet.start import load_start
 
@@ -406,6 +409,26 @@ def test_a_space_with_a_choice_of_that_name_is_refused() -> None:
     space = ElasticSpace("odd", [*SPACE.choices, ordinal("expert", (1, 2))], network=Net)
     with pytest.raises(NasplatError, match="two choices are named 'expert'"):
         space.shared(Balanced(experts=2).apply).supernet()
+
+
+def test_inputs_of_a_network_whose_weights_are_streamed_belong_where_they_are_used(data: Dataset) -> None:
+    net = SPACE.shared(Balanced(experts=2, stream=True).apply).supernet().to("meta")
+    assert all(parameter.device.type == "cpu" for parameter in net.parameters())
+    assert device_of(net).type == "meta"
+    outputs = _outputs(net, SPACE)
+    assert outputs is not None
+    assert outputs.device.type == "meta"
+    assert device_of(SPACE.supernet()).type == "cpu"
+
+
+def test_what_a_part_learned_is_restored_on_the_device_of_the_training(tmp_path: Path) -> None:
+    net, given = SPACE.shared(Balanced(experts=2, stream=True).apply).supernet(), Learning(told=1)
+    optimiser = torch.optim.SGD(net.parameters())
+    here, there = (torch.device(name) for name in ("cpu", "meta"))
+    Checkpoint(net, optimiser, {"p": given}, tmp_path / "c", "one", here).save(Progress())
+    taken = Learning()
+    Checkpoint(net, optimiser, {"p": taken}, tmp_path / "c", "one", there).load()
+    assert taken.best.device == there
 
 
 def test_streamed_experts_learn_the_same(data: Dataset) -> None:
