@@ -50,13 +50,18 @@ def test_a_full_bank_can_start_as_a_network_that_was_trained_alone(tmp_path: Pat
 
 def test_subnets_of_tied_layers_have_equal_weights_and_learn_together() -> None:
     net = SPACE.shared(Tied().apply).supernet(seed=1).eval()
-    state = extract(net, SPACE.largest()).state_dict()
-    alike = [t for name, t in state.items() if name.startswith("stages") and t.shape == (8, 8, 3, 3)]
+    module = extract(net, SPACE.largest())
+    alike = [p for n, p in module.named_parameters() if n.startswith("stages") and p.shape == (8, 8, 3, 3)]
     assert len(alike) == 5  # two in each of three blocks, but for the first of all, which reads the stem
-    assert all(tensor.equal(alike[0]) for tensor in alike)
+    assert all(kernel.equal(alike[0]) for kernel in alike)
     assert numbers(SPACE.shared(Tied().apply)) == numbers(SPACE) - 4 * 8 * 8 * 3 * 3
-    net(X, SPACE.largest()).square().mean().backward()
-    assert sum(p.grad.abs().sum() > 0 for p in net.shared_weights.parameters()) >= 1
+    for either in (net(X, SPACE.largest()), module(X)):
+        either.square().mean().backward()
+    (tied,) = (p for p in net.shared_weights.parameters() if p.shape == alike[0].shape)
+    assert tied.grad is not None
+    each = torch.stack([kernel.grad for kernel in alike if kernel.grad is not None])
+    assert (each.abs().amax((1, 2, 3, 4)) > 0).tolist() == [True] * 5
+    torch.testing.assert_close(tied.grad, each.sum(0))  # by the chain rule, from five that are apart
 
 
 def test_what_layers_share_has_one_name_in_the_state() -> None:
