@@ -411,7 +411,7 @@ def test_a_space_with_a_choice_of_that_name_is_refused() -> None:
         space.shared(Balanced(experts=2).apply).supernet()
 
 
-def test_inputs_of_a_network_whose_weights_are_streamed_belong_where_they_are_used(data: Dataset) -> None:
+def test_inputs_of_a_network_whose_weights_are_streamed_belong_where_they_are_used() -> None:
     net = SPACE.shared(Balanced(experts=2, stream=True).apply).supernet().to("meta")
     assert all(parameter.device.type == "cpu" for parameter in net.parameters())
     assert device_of(net).type == "meta"
