@@ -105,7 +105,9 @@ def _uses(layer: nn.Module) -> Iterator[_Use]:
         return
     unit = layer.group if isinstance(layer, ElasticGroupNorm | ElasticEvoNorm2d) else 1
     learned = isinstance(source.router, nn.Module) and any(True for _ in source.router.parameters())
-    fixed = learned or not isinstance(source.bank, Bank)  # other layers may have the same numbers on other channels
+    fixed = learned or not isinstance(
+        source.bank, Bank
+    )  # other layers may have the same numbers on other channels
     for name, dimensions in source.bank.slot.tensors.items():
         for dimension, axis, role in _roles(layer, dimensions, name == "weight"):
             for tensor in source.bank.atoms(name):
