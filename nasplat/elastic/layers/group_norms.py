@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -16,11 +17,8 @@ from nasplat.errors import NasplatError
 from nasplat.space import Arch, Choice
 
 
-class ElasticGroupNorm(nn.Module):
-    """Group normalisation (arXiv:1803.08494) with groups of fixed size: their number follows the width.
-
-    Shapes: x (n, c, h, w) -> (n, c, h, w), c a multiple of `group` in every architecture (NasplatError).
-    """
+class InGroups(nn.Module, ABC):
+    """A norm of channels in groups of fixed size; the weights that it asks for are those of `slot`."""
 
     def __init__(
         self,
@@ -31,8 +29,28 @@ class ElasticGroupNorm(nn.Module):
         source: SourceFactory = sliced,
     ) -> None:
         super().__init__()
-        self.channels, self.group, self.eps = _grouped(channels, group), group, eps
-        self.source = source(affine_slot(self.channels))
+        self.channels, self.group, self.eps = dimension(channels), group, eps
+        _refuse_part_of_a_group(self.channels.maximum, group)
+        self.source = source(self.slot())
+
+    @abstractmethod
+    def slot(self) -> Slot:
+        """What the norm needs from its source."""
+
+    def check(self, choices: Sequence[Choice]) -> None:
+        """NasplatError when a width of the space is no multiple of the group."""
+        for values in assignments(self.channels.choices, choices):
+            _refuse_part_of_a_group(self.channels(values), self.group)
+
+
+class ElasticGroupNorm(InGroups):
+    """Group normalisation (arXiv:1803.08494) with groups of fixed size: their number follows the width.
+
+    Shapes: x (n, c, h, w) -> (n, c, h, w), c a multiple of `group` in every architecture (NasplatError).
+    """
+
+    def slot(self) -> Slot:
+        return affine_slot(self.channels)
 
     def forward(self, x: Tensor, arch: AnyArch) -> Tensor:
         weight, bias = masked_affine(self.source, self.channels, arch)
@@ -45,29 +63,16 @@ class ElasticGroupNorm(nn.Module):
         layer = nn.GroupNorm(channels // self.group, channels, self.eps, device="meta")
         return fill(layer, weight=weight, bias=bias)
 
-    def check(self, choices: Sequence[Choice]) -> None:
-        """NasplatError when a width of the space is no multiple of the group."""
-        _check_groups(self.channels, self.group, choices)
 
-
-class ElasticEvoNorm2d(nn.Module):
+class ElasticEvoNorm2d(InGroups):
     """EvoNorm-S0 (arXiv:2004.02967, table 2), a norm and activation in one, with groups of fixed size.
 
     Shapes: x (n, c, h, w) -> (n, c, h, w), c a multiple of `group` in every architecture (NasplatError).
     """
 
-    def __init__(
-        self,
-        channels: int | Dimension,
-        group: int = 8,
-        *,
-        eps: float = 1e-5,
-        source: SourceFactory = sliced,
-    ) -> None:
-        super().__init__()
-        self.channels, self.group, self.eps = _grouped(channels, group), group, eps
+    def slot(self) -> Slot:
         shape = (self.channels, Size(1), Size(1))
-        self.source = source(Slot({"weight": shape, "bias": shape, "v": shape}, start_as_identity))
+        return Slot({"weight": shape, "bias": shape, "v": shape}, start_as_identity)
 
     def forward(self, x: Tensor, arch: AnyArch) -> Tensor:
         y = evonorm_s0(x, **self.source.tensors(arch), group=self.group, eps=self.eps)
@@ -77,10 +82,6 @@ class ElasticEvoNorm2d(nn.Module):
         """The same layer of one architecture, with copied weights."""
         tensors = self.source.tensors(arch)
         return fill(EvoNorm2d(len(tensors["v"]), self.group, self.eps, device="meta"), **tensors)
-
-    def check(self, choices: Sequence[Choice]) -> None:
-        """NasplatError when a width of the space is no multiple of the group."""
-        _check_groups(self.channels, self.group, choices)
 
 
 class EvoNorm2d(nn.Module):
@@ -145,17 +146,6 @@ class ElasticLayerNorm(nn.Module):
         """The ordinary layer norm of one architecture, with copied weights."""
         weight, bias = self.source(arch)
         return fill(nn.LayerNorm(weight.shape[0], self.eps, device="meta"), weight=weight, bias=bias)
-
-
-def _grouped(channels: int | Dimension, group: int) -> Dimension:
-    channels = dimension(channels)
-    _refuse_part_of_a_group(channels.maximum, group)
-    return channels
-
-
-def _check_groups(channels: Dimension, group: int, choices: Sequence[Choice]) -> None:
-    for values in assignments(channels.choices, choices):
-        _refuse_part_of_a_group(channels(values), group)
 
 
 def _refuse_part_of_a_group(channels: int, group: int) -> None:
