@@ -21,8 +21,9 @@ class Picture(Figure):
         super().__init__(figsize=(width, height), dpi=120, layout="constrained")
         FigureCanvasAgg(self)
 
-    def write(self, path: Path) -> None:
+    def write(self, path: str | Path) -> None:
         """Save it as a whole; NasplatError for any other type of file than .png, .svg or .pdf."""
+        path = Path(path)
         if path.suffix not in TYPES:
             raise NasplatError(
                 f"a picture cannot be saved as {path.name!r}; choose a name that ends with one of {TYPES}"

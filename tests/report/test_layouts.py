@@ -107,6 +107,12 @@ def test_it_is_saved_and_the_frame_stays_as_it_was(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(frame, layouts())
 
 
+def test_a_picture_is_saved_under_a_path_that_is_typed(tmp_path: Path) -> None:
+    picture = plot_layouts(layouts(), TWO)
+    picture.write(str(tmp_path / "typed.svg"))
+    assert "<svg" in (tmp_path / "typed.svg").read_text()
+
+
 def test_what_cannot_be_drawn_is_told() -> None:
     with pytest.raises(ValueError, match="no column 'pools'"):
         plot_layouts(layouts().drop(columns="pools"), TWO)
