@@ -75,6 +75,8 @@ class ElasticSpace(Space):
         """The same space, with a supernet whose weights are shared in another way.
 
         Its ordinary networks are the same, and so are its hash and the keys of its architectures.
+        A mixture that reads architectures is made for the choices that the space has when its supernet is: restrict
+        the space before the supernet is made, or not at all.
         """
         space = copy.copy(self)
         space.sharing = sharing
