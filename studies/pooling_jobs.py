@@ -22,7 +22,6 @@ from torch import Tensor, nn
 import nasplat as nas
 from nasplat.data import Dataset, Split, batches, evaluate, predict
 from nasplat.elastic import ElasticSpace, extract, recalibrate
-from nasplat.elastic.weights.assigned import with_expert
 from nasplat.measure import count_macs, device_info
 from nasplat.space import Arch
 from nasplat.supernet import (
@@ -36,6 +35,8 @@ from nasplat.supernet import (
     train_network,
 )
 from nasplat.supernet.mixtures import Balanced, Mixture, Setting
+from nasplat.supernet.mixtures.assignment import expert_scores
+from nasplat.supernet.probes.look import Look
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,9 +207,9 @@ def best_expert(net: nn.Module, arch: Arch, experts: Sequence[int], setup: Setup
     """The accuracy of the expert that is best for a layout on the validation split; NaN where there are no experts."""
     if not setup.best or not experts:
         return np.nan
-    data, device = dataset(setup), setup.device
-    networks = (inherited(net, with_expert(arch, number), setup) for number in experts)
-    return max(evaluate(network, data.validation, data.task, device=device) for network in networks)
+    place, inputs = torch.device(setup.device), calibration(setup)
+    at = Look(net, layouts_of(setup), dataset(setup), 0, place, calibration=inputs)
+    return max(expert_scores(at, arch))
 
 
 def macs(job: Job) -> Iterator[dict[str, Any]]:
