@@ -19,7 +19,7 @@ ROWS = {
     6: {"study"},
     5: {"conformance", "export", "metric", "report"},
     4: {"supernet"},
-    3: {"draw", "elastic", "scoring", "search", "store"},
+    3: {"draw", "elastic", "prediction", "scoring", "search", "store"},
     2: {"data", "space"},
     1: {"arguments", "measure", "pareto", "plugins"},
     0: {"errors", "files"},
@@ -28,7 +28,7 @@ ROWS = {
 
 BESIDE = {
     "spaces": {"data", "elastic", "errors", "space"},
-    "predictors": {"data", "errors", "files", "measure", "scoring", "space"},
+    "predictors": {"data", "errors", "files", "measure", "prediction", "scoring", "space"},
 }
 """What plug-ins may import; nobody imports them."""
 

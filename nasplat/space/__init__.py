@@ -10,6 +10,8 @@ from __future__ import annotations
 from nasplat.space.additive import Additive, Term
 from nasplat.space.arch import Arch, Value
 from nasplat.space.choice import Choice, categorical, ordinal
+from nasplat.space.graph import ArchGraph
+from nasplat.space.notation import Notation
 from nasplat.space.slots import positions, positions_of, runs
 from nasplat.space.space import Space, SpaceFactory
 from nasplat.space.subsets import members, subset
@@ -17,7 +19,9 @@ from nasplat.space.subsets import members, subset
 __all__ = [
     "Additive",
     "Arch",
+    "ArchGraph",
     "Choice",
+    "Notation",
     "Space",
     "SpaceFactory",
     "Term",

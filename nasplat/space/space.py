@@ -17,6 +17,7 @@ from nasplat.errors import InvalidArchitecture, NasplatError, expected_one_of
 from nasplat.files import json_hash
 from nasplat.space.arch import Arch, Value
 from nasplat.space.choice import Choice, check_choices
+from nasplat.space.notation import Notation
 from nasplat.space.size import count
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Space:
     `build` makes a module with fresh weights from a canonical architecture, for inputs of `input_shape`
     (without the batch). `constants` are facts that change the networks but are not choices, such as the
     number of classes: they belong to the description and so to the hash. Spaces of one hash give the same
-    networks.
+    networks. `notation` is how the field writes architectures down.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class Space:
         build: Callable[[Arch], nn.Module] | None = None,
         input_shape: tuple[int, ...] | None = None,
         constants: Mapping[str, Any] | None = None,
+        notation: Notation | None = None,
     ) -> None:
         check_choices(choices)
         self.name = name
         self.choices = tuple(choices)
         self.input_shape = None if input_shape is None else tuple(input_shape)
         self.constants = dict(constants or {})
+        self.notation = notation or Notation()
         self._build = build
 
     def __repr__(self) -> str:

@@ -1,0 +1,18 @@
+"""Predictors: what learns from measured architectures and judges others, with mean and standard deviation."""
+
+from __future__ import annotations
+
+from nasplat.prediction.card import Card, load_predictor, save_predictor
+from nasplat.prediction.predictor import Prediction, Predictor, PredictorFactory
+from nasplat.prediction.sample import Sample, describe
+
+__all__ = [
+    "Card",
+    "Prediction",
+    "Predictor",
+    "PredictorFactory",
+    "Sample",
+    "describe",
+    "load_predictor",
+    "save_predictor",
+]
