@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from nasplat.prediction.aggregates import AGGREGATES, aggregate
 from nasplat.prediction.card import Card, load_predictor, save_predictor
 from nasplat.prediction.predictor import Prediction, Predictor, PredictorFactory
 from nasplat.prediction.sample import Sample, describe
 
 __all__ = [
+    "AGGREGATES",
     "Card",
     "Prediction",
     "Predictor",
     "PredictorFactory",
     "Sample",
+    "aggregate",
     "describe",
     "load_predictor",
     "save_predictor",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from nasplat.errors import InvalidStudy
 from nasplat.metric import Cost, Metric, Workbench, make_metric
+from nasplat.prediction.aggregates import log_rank
 from nasplat.study.file import Constraint, StudyFile
 
 
@@ -80,9 +81,8 @@ class ScoreFilter:
     def log_ranks(self, pool: Sequence[Scores]) -> NDArray[np.float64]:
         """The sum of log ranks of each of n architectures, (n,): higher is better, equal scores rank alike."""
         signs = {m.name: 1.0 if m.direction == "maximize" else -1.0 for m in self.metrics}
-        columns = [sign * np.array([scores[name] for scores in pool]) for name, sign in signs.items()]
-        ranks = [np.searchsorted(np.sort(column), column, side="right") for column in columns]
-        return np.asarray(np.log(np.asarray(ranks) / len(pool)).sum(axis=0))
+        columns = [[sign * scores[name] for name, sign in signs.items()] for scores in pool]
+        return log_rank(np.array(columns, np.float64))
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,10 @@ def score(name: str, direction: str) -> Metric:
 
 
 def log_rank(name: str, sign: float, pool: list[dict[str, float]], mine: dict[str, float]) -> float:
-    """log of the share of architectures that this one is at least as good as."""
-    return math.log(sum(sign * other[name] <= sign * mine[name] for other in pool) / len(pool))
+    """log of rank / n: those that are worse, half of those that are equal, and a half for itself."""
+    worse = sum(sign * other[name] < sign * mine[name] for other in pool)
+    equal = sum(other[name] == mine[name] for other in pool)
+    return math.log((worse + (equal + 1) / 2) / len(pool))
 
 
 def test_ranks_equal_the_formula_of_az_nas_counted_by_hand() -> None:
