@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nasplat.cli import read, work
+from nasplat.cli import read, scores, work
 
 app = typer.Typer(
     name="nasplat",
@@ -33,6 +33,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "status": read.status,
     "front": read.front,
     "show": read.show,
+    "score": scores.score,
     "export": work.export,
     "list": read.list_names,
     "doctor": work.doctor,

@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+LONG = ("reason", "reasons")
+"""Columns of sentences, which give way to the others where a table is wide."""
+
+
 def spelled(value: Any) -> str:
     """A value as a person reads it."""
     if isinstance(value, bool):
@@ -41,7 +45,7 @@ def print_table(frame: pd.DataFrame, title: str, units: Mapping[str, str]) -> No
     for column in shown:
         numeric = frame[column].dtype.kind in "if"
         heading = f"{column} ({units[column]})" if column in units else column
-        table.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
+        table.add_column(heading, justify="right" if numeric else "left", no_wrap=column not in LONG)
     for _, row in frame.iterrows():
         table.add_row(*(_cell(row, column) for column in shown))
     Console(width=None if Console().is_terminal else 200).print(table)

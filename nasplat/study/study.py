@@ -129,6 +129,23 @@ class Study(StudyFolder):
 
         return enqueue(self, architectures, device)
 
+    def scores(
+        self,
+        names: Sequence[str] = ("all",),
+        *,
+        samples: int = 100,
+        of_trials: bool = False,
+        batch: int = 64,
+        watcher: Watcher | None = None,
+    ) -> pd.DataFrame:
+        """Zero-cost scores of random architectures of the space, or of the study's trials, a row for each.
+
+        The columns are described at `nasplat.study.scores.score_study`. What the store knows is not computed again.
+        """
+        from nasplat.study.scores import Question, score_study
+
+        return score_study(self, Question(tuple(names), samples, of_trials, batch), watcher)
+
     def profile(self, samples: int = 100, device: str | None = None) -> Mapping[str, Any]:
         """What to expect before anything runs: sizes and latency over the space, constraints, time."""
         from nasplat.study.profile import profile

@@ -1,0 +1,155 @@
+"""Zero-cost scores of many architectures of a study's space, each computed once and kept in its store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nasplat.errors import InvalidStudy
+from nasplat.files import json_hash
+from nasplat.metric import Candidate, Metric, Workbench, make_metric
+from nasplat.plugins import load, names
+from nasplat.scoring import Score, ScoreResult, load_scores, score
+from nasplat.space import Arch, Space
+from nasplat.store import EvaluationRecord
+from nasplat.study.assembly import assemble, join_study
+from nasplat.study.folder import StudyFolder
+from nasplat.study.run import Silence, Watcher
+from nasplat.study.shelf import Shelf
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DUPLICATES_IN_A_ROW = 1000
+"""After so many draws without a new architecture, a space counts as drawn empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which scores of which architectures: `samples` random ones, or those of the study's trials.
+
+    names: of score plug-ins; ("all",) for every one. batch: training inputs that each score sees. device: the study's,
+    as for a run; scores are computed on the CPU.
+    """
+
+    names: tuple[str, ...] = ("all",)
+    samples: int = 100
+    of_trials: bool = False
+    batch: int = 64
+    device: str | None = None
+
+
+def score_study(study: StudyFolder, question: Question, watcher: Watcher | None = None) -> pd.DataFrame:
+    """A row for each architecture: arch_key, name (as the field spells it), a column for each score, and `reasons`.
+
+    A score without a value is NaN, and `reasons` says why. What the store knows is not computed again, and a stop at
+    any moment loses at most one architecture. The networks are untrained, with the weights of the study's seed.
+    """
+    import pandas as pd
+
+    if question.samples < 1:
+        raise InvalidStudy(f"samples = {question.samples}: expected at least 1 architecture")
+    assembly = assemble(study, question.device)
+    bench, watcher = assembly.bench, watcher or Silence()
+    metrics = [_metric(name, question.batch, bench, study) for name in score_names(question.names)]
+    shelf = join_study(assembly)
+    archs = _architectures(bench.space, question, shelf, study.page.study.seed)
+    rows = []
+    for done, arch in enumerate(archs, 1):
+        found = _scores(arch, metrics, question.batch, bench, shelf)
+        rows.append(_row(bench.space, arch, found))
+        watcher.trial(done, len(archs), rows[-1]["name"])
+    columns = ["arch_key", "name", *(m.name.removeprefix("score:") for m in metrics), "reasons"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def score_names(asked: Sequence[str]) -> list[str]:
+    """The names of scores; "all" stands for every plug-in that is one."""
+    if "all" not in asked:
+        return list(dict.fromkeys(asked))
+    return [name for name in names("predictors") if isinstance(load("predictors", name), Score)]
+
+
+def directions(names: Iterable[str]) -> dict[str, str]:
+    """Which way each score is better."""
+    return {entry.name: entry.direction for entry in load_scores(list(names))}
+
+
+def _metric(name: str, batch: int, bench: Workbench, study: StudyFolder) -> Metric:
+    """The metric that a page would name: a study's trials find these numbers, and these are found among theirs."""
+    return make_metric(f"score:{name}", {"batch": batch}, bench, study.folder)
+
+
+def _architectures(space: Space, question: Question, shelf: Shelf, seed: int) -> list[Arch]:
+    """Those of the trials; else different random ones, all of them where there are no more than asked for."""
+    if question.of_trials:
+        known = [space.arch(t.arch) for t in shelf.store.trials(shelf.study_id) if t.arch is not None]
+        if not known:
+            raise InvalidStudy(f"study {shelf.study!r} has no trial yet: run it, or leave out --trials")
+        return list(dict.fromkeys(known))
+    if space.size <= question.samples:
+        return list(space.enumerate())
+    return list(islice(_different(space, np.random.default_rng(seed)), question.samples))
+
+
+def _different(space: Space, rng: np.random.Generator) -> Iterator[Arch]:
+    seen: set[Arch] = set()
+    misses = 0
+    while misses < DUPLICATES_IN_A_ROW:
+        arch = space.sample(rng)
+        misses = misses + 1 if arch in seen else 0
+        if not misses:
+            seen.add(arch)
+            yield arch
+
+
+def _scores(
+    arch: Arch, metrics: Sequence[Metric], batch: int, bench: Workbench, shelf: Shelf
+) -> dict[str, EvaluationRecord]:
+    """What the store knows of an architecture, and the rest by passes that the missing scores share."""
+    store, space = shelf.store, bench.space.hash
+    known = {m.name: store.current(space, arch.key, m.name, json_hash(dict(m.origin))) for m in metrics}
+    missing = [m for m in metrics if known[m.name] is None]
+    found = {name: record for name, record in known.items() if record is not None}
+    if missing:
+        data = bench.need_data(missing[0].name)
+        wanted = [m.name.removeprefix("score:") for m in missing]
+        network, inputs = Candidate(arch, bench).untrained, data.train.inputs[:batch]
+        results = score(network, inputs, data.train.targets[:batch], wanted, seed=bench.seed)
+        for metric, result in zip(missing, results.values(), strict=True):
+            found[metric.name] = _record(metric, result)
+            store.record(space, arch.to_json(), arch.key, found[metric.name])
+    return {m.name: found[m.name] for m in metrics}
+
+
+def _record(metric: Metric, result: ScoreResult) -> EvaluationRecord:
+    """A score as the store keeps it, its values by module too."""
+    return EvaluationRecord(
+        metric=metric.name,
+        value=result.value if result.status == "ok" else None,
+        unit=metric.unit,
+        origin=dict(metric.origin),
+        seconds=result.seconds,
+        status=result.status,
+        reason=result.reason,
+        per_module=result.per_module,
+    )
+
+
+def _row(space: Space, arch: Arch, found: dict[str, EvaluationRecord]) -> dict[str, Any]:
+    values = {name.removeprefix("score:"): record.value for name, record in found.items()}
+    reasons = [
+        f"{name.removeprefix('score:')}: {record.reason}"
+        for name, record in found.items()
+        if record.value is None
+    ]
+    return {
+        "arch_key": arch.key,
+        "name": space.notation.spell(arch),
+        **values,
+        "reasons": "; ".join(reasons),
+    }
