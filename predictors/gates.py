@@ -1,0 +1,89 @@
+"""gates: operations as soft gates on the information that flows through a cell (GATES kind)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nasplat.errors import NasplatError
+from nasplat.prediction import PredictorFactory, Sample
+from nasplat.prediction.batching import Vocabulary, dense_batch, graphs_of
+from nasplat.prediction.losses import LossName, outputs
+from nasplat.prediction.neural import Form, NeuralPredictor
+from nasplat.prediction.training import Inputs, Recipe
+
+DROPOUT = 0.1
+EMBEDDING = 48  # of operations, as published
+ENDS = ("input", "output")
+
+
+class GatedFlow(nn.Module):
+    """Information starts at "input" and is read at "output"; every operation gates what passes it.
+
+    In each of some steps a node takes sigmoid(W_o e) * sum_j (x_j W) over its predecessors j, e being the embedding of
+    its operation, and adds it to what it has. The cell needs no more steps than edges on its longest path.
+    Shapes: operations (n, v, w), adjacency (n, v, v), ends (n, v, 2) -> (n,), or (n, 2) for two outputs.
+    """
+
+    def __init__(self, words: int, hidden: int, steps: int, outputs: int) -> None:
+        super().__init__()
+        self.embedding = nn.Linear(words, EMBEDDING, bias=False)
+        self.start = nn.Parameter(torch.randn(hidden) / hidden**0.5)
+        self.gates = nn.ModuleList(nn.Linear(EMBEDDING, hidden) for _ in range(steps))
+        self.flows = nn.ModuleList(nn.Linear(hidden, hidden, bias=False) for _ in range(steps))
+        self.head = nn.Sequential(
+            nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(DROPOUT), nn.Linear(hidden, outputs)
+        )
+
+    def forward(self, operations: Tensor, adjacency: Tensor, ends: Tensor) -> Tensor:
+        words = self.embedding(operations)
+        x = ends[:, :, :1] * self.start
+        arriving = adjacency.transpose(1, 2)
+        for gate, flow in zip(self.gates, self.flows, strict=True):
+            x = x + torch.sigmoid(gate(words)) * (arriving @ flow(x))
+        code = (x * ends[:, :, 1:]).sum(1)
+        scores: Tensor = self.head(code).squeeze(-1)
+        return scores
+
+
+class Gates(NeuralPredictor):
+    """The predictor of "A Generic Graph-based Neural Architecture Encoding Scheme" (arXiv:2004.01899).
+
+    Operations lie on nodes here, in cells that have an "input" and an "output". Published: 128 units in 4 layers,
+    pairwise hinge with margin 0.1. steps: at least the edges on the longest path that shall count.
+    """
+
+    needs = frozenset({"graph"})
+
+    def __init__(
+        self,
+        *,
+        loss: LossName = "hinge",
+        hidden: int = 64,
+        steps: int = 5,
+        epochs: int = 200,
+        members: int = 3,
+    ) -> None:
+        known = {"loss": loss, "hidden": hidden, "steps": steps, "epochs": epochs, "members": members}
+        super().__init__(known, Recipe(loss=loss, epochs=epochs, members=members))
+        self.hidden, self.steps = hidden, steps
+
+    def learn(self, samples: Sequence[Sample]) -> Form:
+        words = Vocabulary.of(graphs_of(samples)).words
+        for end in ENDS:
+            if end not in words:
+                raise NasplatError(f"no graph has a node {end!r}: information flows from 'input' to 'output'")
+        return {"words": list(words)}
+
+    def read(self, samples: Sequence[Sample], form: Form) -> Inputs:
+        batch = dense_batch(graphs_of(samples), Vocabulary(tuple(form["words"])))
+        places = [form["words"].index(end) for end in ENDS]
+        return batch | {"ends": batch["operations"][:, :, places]}
+
+    def network(self, form: Form) -> nn.Module:
+        return GatedFlow(len(form["words"]), self.hidden, self.steps, outputs(self.recipe.loss))
+
+
+PREDICTOR: PredictorFactory = Gates
