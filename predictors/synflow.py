@@ -12,20 +12,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from nasplat.scoring import NotApplicable, Score, Undefined, weighted_layers
+from nasplat.scoring import Evidence, NotApplicable, Score, Undefined, weighted_layers
 
 
-def synflow(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, Mapping[str, float]]:
+def synflow(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
     """log of the sum over convolution and linear weights of |w dR/dw|; per module the sums themselves.
 
     R is the sum of the outputs for one input of ones, with all parameters and buffers replaced by their absolute
     values and every batch norm bypassed, in double precision: the sum reaches 1e67 and more, so that its
     logarithm is the value. Equation 1 of "Pruning neural networks without any data by iteratively conserving synaptic
-    flow" (arXiv:2006.05467), as a score in arXiv:2101.08134. Higher is better. Of images (n, ...) only the shape
+    flow" (arXiv:2006.05467), as a score in arXiv:2101.08134. Higher is better. Of the images only the shape
     counts; labels are not used. Evaluation mode, so that dropout does not disturb it.
     A dead network, where nothing reaches the output, has sum 0 and no logarithm: Undefined, to be ranked last.
     Layers that are not homogeneous (sigmoid gates, layer norms, softmax) are computed as they are.
     """
+    model, images = evidence.copy(), evidence.images
     layers = weighted_layers(model)
     if not layers:
         raise NotApplicable("the network has no convolution or linear layer")

@@ -15,7 +15,7 @@ from nasplat.conformance import SCORE_PROMISES, SPACE_PROMISES, check_score, che
 from nasplat.elastic import ElasticSpace
 from nasplat.errors import NasplatError
 from nasplat.plugins import load
-from nasplat.scoring import NotApplicable, Score
+from nasplat.scoring import Evidence, NotApplicable, Score
 from nasplat.space import Arch, Space, categorical, ordinal
 
 CHOICES = [
@@ -173,35 +173,35 @@ def test_the_built_in_scores_keep_every_promise(name: str, promise: str) -> None
     assert check_score(load("predictors", name), only=promise) == []
 
 
-def weights(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, Mapping[str, float]]:
-    return float(sum(p.detach().abs().sum() for p in model.parameters())), {}
+def weights(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
+    return float(sum(p.detach().abs().sum() for p in evidence.model.parameters())), {}
 
 
 WEIGHTS = Score("weights", "maximize", frozenset(), "none", "our own", weights)
 
 
-def peeks(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, Mapping[str, float]]:
-    return float(images[0].sum()), {}
+def peeks(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
+    return float(evidence.images[0].sum()), {}
 
 
-def peeks_at_labels(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, Mapping[str, float]]:
-    return float(labels[0]), {}
+def peeks_at_labels(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
+    return float(evidence.labels[0]), {}
 
 
-def forgets_its_seed(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, Mapping[str, float]]:
+def forgets_its_seed(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
     return float(np.random.default_rng().random()), {}
 
 
-def changes_images(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, Mapping[str, float]]:
-    images.zero_()
+def changes_images(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
+    evidence.images.zero_()
     return 1.0, {}
 
 
-def endless_part(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, Mapping[str, float]]:
+def endless_part(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
     return 1.0, {"0": float("inf")}
 
 
-def refuses(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, Mapping[str, float]]:
+def refuses(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
     raise NotApplicable("only for graphs")
 
 
@@ -216,6 +216,7 @@ def test_a_sound_score_keeps_every_promise() -> None:
         ({"direction": "up"}, "full contract", "direction is 'up'"),
         ({"needs": frozenset({"luck"})}, "full contract", "needs are"),
         ({"paper": ""}, "full contract", "paper is empty"),
+        ({"shares": frozenset({"walk"})}, "full contract", "shares are"),
         ({"function": endless_part}, "clear answer", "not finite: 0"),
         ({"function": forgets_its_seed}, "repeatable answer", "then"),
         ({"function": changes_images}, "untouched network", "the batch has changed"),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nasplat.conformance.promises import broken, expect
-from nasplat.scoring import Score, ScoreResult, score
+from nasplat.scoring import NEEDS, PASSES, Score, ScoreResult, score
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,11 @@ def check_score(
 
 
 def full_contract(case: ScoreCase) -> None:
-    """Name, direction, needs, cost and paper are there and of the known kinds."""
+    """Name, direction, needs, cost, paper and shares are there and of the known kinds."""
     entry = case.entry
     expect(entry.direction in ("minimize", "maximize"), f"direction is {entry.direction!r}")
-    expect(entry.needs <= {"data", "labels", "grad"}, f"needs are {sorted(entry.needs)}")
+    expect(entry.needs <= NEEDS, f"needs are {sorted(entry.needs)}, known are {sorted(NEEDS)}")
+    expect(entry.shares <= PASSES.keys(), f"shares are {sorted(entry.shares)}, known are {sorted(PASSES)}")
     for field in ("name", "cost", "paper"):
         expect(bool(getattr(entry, field)), f"{field} is empty")
 

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from nasplat.scoring.engine import batch_digest, load_scores, score
-from nasplat.scoring.kinds import NotApplicable, Score, ScoreFunction, ScoreResult, Undefined
-from nasplat.scoring.layers import weighted_layers
+from nasplat.scoring.evidence import Evidence
+from nasplat.scoring.kinds import NEEDS, Score, ScoreFunction, ScoreResult
+from nasplat.scoring.layers import Weighted, weighted_layers
+from nasplat.scoring.passes import PASSES
+from nasplat.scoring.reasons import NotApplicable, Undefined
+from nasplat.scoring.relus import BeforeOperators, ReluInputs, agreement
+from nasplat.scoring.stages import classifier_loss, gradients, network_outputs
 
 __all__ = [
+    "NEEDS",
+    "PASSES",
+    "BeforeOperators",
+    "Evidence",
     "NotApplicable",
+    "ReluInputs",
     "Score",
     "ScoreFunction",
     "ScoreResult",
     "Undefined",
+    "Weighted",
+    "agreement",
     "batch_digest",
+    "classifier_loss",
+    "gradients",
     "load_scores",
+    "network_outputs",
     "score",
     "weighted_layers",
 ]

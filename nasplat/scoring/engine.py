@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +12,10 @@ from torch import Tensor, nn
 from nasplat import plugins
 from nasplat.errors import NasplatError
 from nasplat.files import content_hash
-from nasplat.scoring.kinds import NotApplicable, Score, ScoreResult, Status, Undefined
+from nasplat.scoring.evidence import Evidence
+from nasplat.scoring.kinds import Score, ScoreResult, Status
+from nasplat.scoring.passes import run_passes, seeded
+from nasplat.scoring.reasons import NotApplicable, Undefined
 
 
 def score(
@@ -28,24 +29,27 @@ def score(
 ) -> dict[str, ScoreResult]:
     """Each named score of `model` on a batch: images (n, ...), labels (n,), on the model's device.
 
-    Every score gets its own copy in training mode and a random state seeded by `seed`; weights, modes, gradients and
+    Passes that scores share run once, on one copy in training mode; a score that changes the network gets its own
+    copy. The random state is seeded by `seed` for the passes and for each score; weights, modes, gradients and
     random states of the caller stay as they were. A score that raises, or whose value is not finite, gives a
-    result with its reason. `init` names how the weights were made, for the record.
-    Raises NasplatError for a name that is no score.
+    result with its reason; a pass that fails does so to the scores that need it. `init` names how the weights
+    were made, for the record. Raises NasplatError for a name that is no score.
     """
-    batch = batch_digest(images, labels)
+    scores = load_scores(names)
     origin: dict[str, str | int] = {
         "seed": seed,
         "init": init,
-        "batch": batch,
+        "batch": batch_digest(images, labels),
         "torch": torch.__version__,
     }
+    passes = run_passes(model, images, labels, [s.shares for s in scores], seed)
     results = {}
-    for entry in load_scores(names):
+    for entry in scores:
+        evidence = Evidence(model, images, labels, {name: passes.found[name] for name in entry.shares})
         start = time.perf_counter()
-        with _seeded(model, seed), torch.enable_grad():
-            value, parts, status, reason = _attempt(entry, model, images, labels)
-        seconds = time.perf_counter() - start
+        with seeded(model, seed), torch.enable_grad():
+            value, parts, status, reason = _attempt(entry, evidence)
+        seconds = time.perf_counter() - start + passes.seconds(entry.shares)
         results[entry.name] = ScoreResult(value, dict(parts), seconds, status, reason, dict(origin))
     return results
 
@@ -70,12 +74,10 @@ def batch_digest(images: Tensor, labels: Tensor) -> str:
     return content_hash(content)[:16]
 
 
-def _attempt(
-    entry: Score, model: nn.Module, images: Tensor, labels: Tensor
-) -> tuple[float, Mapping[str, float], Status, str]:
+def _attempt(entry: Score, evidence: Evidence) -> tuple[float, Mapping[str, float], Status, str]:
     """Value, per-module values, status and reason of one score."""
     try:
-        value, parts = entry.function(copy.deepcopy(model).train(), images, labels)
+        value, parts = entry.function(evidence)
     except NotApplicable as error:
         return math.nan, {}, "not_applicable", str(error)
     except Undefined as error:
@@ -85,12 +87,3 @@ def _attempt(
     if math.isfinite(value):
         return value, parts, "ok", ""
     return math.nan, parts, "failed", f"the value is {value}"
-
-
-@contextmanager
-def _seeded(model: nn.Module, seed: int) -> Iterator[None]:
-    """Seeded random states inside the block; those of the caller afterwards."""
-    gpus = {tensor.device for tensor in model.state_dict().values() if tensor.is_cuda}
-    with torch.random.fork_rng(devices=list(gpus)):
-        torch.manual_seed(seed)
-        yield

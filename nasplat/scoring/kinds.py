@@ -6,23 +6,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from torch import Tensor, nn
+from nasplat.scoring.evidence import Evidence
 
-ScoreFunction = Callable[[nn.Module, Tensor, Tensor], tuple[float, Mapping[str, float]]]
-"""(model, images (n, ...), labels (n,)) -> value and per-module values.
-
-The model is a private copy in training mode, which the function may change; the random state is seeded for it.
-"""
+ScoreFunction = Callable[[Evidence], tuple[float, Mapping[str, float]]]
+"""Evidence of one network and one batch -> value and per-module values. The random state is seeded for the call."""
 
 Status = Literal["ok", "not_applicable", "failed"]
+
+NEEDS = frozenset({"data", "labels", "grad", "double_backward"})
+"""What a score may need."""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
     """A score and its contract: what it needs, what it costs, where it comes from, which direction is better.
 
-    direction: "maximize" or "minimize". needs: of "data", "labels", "grad". cost: passes, in words.
-    paper: title and arXiv id. function: see ScoreFunction; it raises NotApplicable or Undefined with a reason.
+    direction: "maximize" or "minimize". needs: of NEEDS. cost: passes, in words. paper: title and arXiv id.
+    function: see ScoreFunction; it raises NotApplicable or Undefined with a reason. shares: the shared passes that the
+    function reads from its evidence (names of nasplat.scoring.PASSES), which is how the engine knows what to run.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Score:
     cost: str
     paper: str
     function: ScoreFunction
+    shares: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,8 @@ class ScoreResult:
     """The answer of one score for one network.
 
     value is NaN unless status is "ok"; `reason` then says why. per_module: module name to its part, as the score
-    documents it. origin: seed, name of the initialisation, digest of the batch, torch version.
+    documents it. seconds: of its own work, and its part of the passes shared with other scores of the same call.
+    origin: seed, name of the initialisation, digest of the batch, torch version.
     """
 
     value: float
@@ -47,11 +50,3 @@ class ScoreResult:
     status: Status
     reason: str = ""
     origin: dict[str, str | int] = field(default_factory=dict)
-
-
-class NotApplicable(Exception):
-    """The score is not defined for this kind of network."""
-
-
-class Undefined(Exception):
-    """The score is defined for this kind of network, and has no finite value for this one."""

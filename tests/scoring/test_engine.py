@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nasplat.errors import NasplatError
-from nasplat.scoring import NotApplicable, Score, Undefined, batch_digest, score, weighted_layers
+from nasplat.scoring import Evidence, NotApplicable, Score, Undefined, batch_digest, score, weighted_layers
 
 IMAGES, LABELS = torch.randn(4, 2, 5, 5), torch.tensor([0, 1, 2, 0])
 
@@ -25,8 +25,9 @@ def named(function: Callable[..., tuple[float, dict[str, float]]], name: str = "
     return Score(name, "maximize", frozenset({"data"}), "nothing", "none", function)
 
 
-def destructive(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, dict[str, float]]:
-    model(images).sum().backward()
+def destructive(evidence: Evidence) -> tuple[float, dict[str, float]]:
+    model = evidence.copy()
+    model(evidence.images).sum().backward()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
@@ -54,8 +55,8 @@ def test_a_destructive_score_leaves_weights_modes_gradients_and_random_state() -
 
 
 def test_a_score_sees_training_mode_and_a_seeded_random_state() -> None:
-    def draw(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, dict[str, float]]:
-        assert all(part.training for part in model.modules())
+    def draw(evidence: Evidence) -> tuple[float, dict[str, float]]:
+        assert all(part.training for part in evidence.copy().modules())
         return float(torch.rand(())), {}
 
     drawn = [score(network().eval(), IMAGES, LABELS, [named(draw)], seed=s)["own"].value for s in (1, 1, 2)]

@@ -1,0 +1,77 @@
+"""The ReLUs of a network, layers and functional calls alike: their inputs, and on how many units images agree."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+Look = Callable[[Any, Sequence[Any]], None]
+
+RELUS = frozenset(
+    getattr(torch.ops.aten, name)
+    for name in ("relu", "relu_", "leaky_relu", "leaky_relu_", "prelu", "_prelu_kernel")
+    + ("rrelu_with_noise", "rrelu_with_noise_")
+)
+CLIPS = frozenset({torch.ops.aten.hardtanh, torch.ops.aten.hardtanh_})
+
+
+class BeforeOperators(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Inside the block, every look is called with each operator and its arguments before it runs."""
+
+    def __init__(self, looks: Sequence[Look]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.looks = tuple(looks)
+
+    def __torch_dispatch__(self, func: Any, types: Sequence[type], args: Any = (), kwargs: Any = None) -> Any:
+        for look in self.looks:
+            look(func, args)
+        return func(*args, **(kwargs or {}))
+
+
+class ReluInputs:
+    """A look that hands on the input of every ReLU of a network, with the name of the module that calls it.
+
+    `note(name, x)` comes before the ReLU runs, which may work in place; later calls of one module are
+    "name#2", "name#3". ReLU6, leaky and parametric ones count. The network gets hooks: give a private copy.
+    """
+
+    def __init__(self, model: nn.Module, note: Callable[[str, Tensor], None]) -> None:
+        self.note = note
+        self.path: list[str] = []
+        self.calls: Counter[str] = Counter()
+        for name, module in model.named_modules():
+            module.register_forward_pre_hook(partial(self._enter, name))
+            module.register_forward_hook(self._leave)
+
+    def __call__(self, func: Any, args: Sequence[Any]) -> None:
+        kind = func.overloadpacket
+        if kind in RELUS or (kind in CLIPS and len(args) > 1 and args[1] == 0):  # ReLU6 is hardtanh from 0
+            name = self.path[-1] if self.path else ""
+            self.calls[name] += 1
+            self.note(name if self.calls[name] == 1 else f"{name}#{self.calls[name]}", args[0])
+
+    def _enter(self, name: str, *_: Any) -> None:
+        self.path.append(name)
+
+    def _leave(self, *_: Any) -> None:
+        self.path.pop()
+
+
+def agreement(active: Tensor) -> Tensor:
+    """Number of units (n, n) on which rows of `active` (n, ...) agree; exact, in double precision on the CPU.
+
+    units - |b_i| - |b_j| + 2 b_i.b_j: one product in single precision, which counts exactly up to 2^24 units.
+    """
+    rows = active.flatten(1)
+    total = torch.zeros(len(rows), len(rows), dtype=torch.float64)
+    for part in torch.split(rows, 2**24, dim=1):
+        both = (part.float() @ part.float().T).double().cpu()
+        ones = both.diagonal()
+        total += part.shape[1] - ones[:, None] - ones[None, :] + 2 * both
+    return total

@@ -1,0 +1,108 @@
+"""The stages of the shared passes, on a private copy of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nasplat.scoring.layers import weighted_layers
+from nasplat.scoring.reasons import NotApplicable
+from nasplat.scoring.recorder import Recorder
+from nasplat.scoring.relus import BeforeOperators
+
+
+class Run:
+    """A private copy on its way through the stages."""
+
+    def __init__(
+        self, model: nn.Module, batch: tuple[Tensor, Tensor], wanted: frozenset[str], stages: frozenset[str]
+    ) -> None:
+        self.model, self.wanted, self.stages = model, wanted, stages
+        self.images, self.labels = batch[0].detach(), batch[1]
+        self.found: dict[str, Any] = {}
+        self.recorder = Recorder(model, len(self.images), wanted)
+        self.weights: dict[str, Tensor] = {
+            name: layer.weight for name, layer in weighted_layers(model).items()
+        }
+        model.requires_grad_(False)
+        for weight in self.weights.values():
+            weight.requires_grad_("loss" in stages)
+
+    def forward(self) -> None:
+        """Outputs, with what the hooks note on the way."""
+        graph = bool(self.stages - {"forward"})
+        if "logits" in self.stages and self.images.is_floating_point():
+            self.images.requires_grad_()
+        watch = BeforeOperators(self.recorder.looks) if self.recorder.looks else nullcontext()
+        with torch.set_grad_enabled(graph), watch:
+            outputs = self.model(self.images.clone())  # a network may overwrite its input
+        self.outputs = outputs
+        self.found["relu_kernels"] = self.recorder.kernels
+
+    def logits(self) -> None:
+        """The gradient of the sum of logits with respect to the images and to the inputs of all layers."""
+        self.recorder.stage = "logits"
+        if not self.images.requires_grad:
+            raise NotApplicable(f"inputs of type {self.images.dtype} have no gradient")
+        total = network_outputs(self.outputs).sum()
+        (rows,) = gradients(total, [self.images], retain_graph=True)
+        self.found["jacobian_correlations"] = self.recorder.correlations(rows)
+
+    def loss(self) -> None:
+        """The gradient of the mean cross entropy with respect to all weights."""
+        self.recorder.stage = "loss"
+        curved = "hessian_gradients" in self.wanted
+        grads = gradients(
+            classifier_loss(self.outputs, self.labels), list(self.weights.values()), create_graph=curved
+        )
+        self.live = grads
+        self.found["weight_gradients"] = {n: g.detach() for n, g in zip(self.weights, grads, strict=True)}
+        self.found["gate_gradients"] = self.recorder.gates
+
+    def curvature(self) -> None:
+        """The gradient of g.detach() * g, which is H g."""
+        self.recorder.stage = "curvature"
+        product = sum(((g.detach() * g).sum() for g in self.live if g.requires_grad), torch.zeros(()))
+        products = gradients(product, list(self.weights.values()))
+        self.found["hessian_gradients"] = dict(zip(self.weights, products, strict=True))
+
+
+STAGES: dict[str, Callable[[Run], None]] = {
+    "forward": Run.forward,
+    "logits": Run.logits,
+    "loss": Run.loss,
+    "curvature": Run.curvature,
+}
+"""In the order in which they run: what the last one leaves of the graph is freed with it."""
+
+
+def classifier_loss(outputs: object, labels: Tensor) -> Tensor:
+    """Mean cross entropy of outputs (n, classes) and labels (n,). Raises NotApplicable for what is no classifier."""
+    logits = network_outputs(outputs)
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise NotApplicable(
+            f"not a classifier: outputs {tuple(logits.shape)} and labels {tuple(labels.shape)}, not (n, classes), (n,)"
+        )
+    if labels.is_floating_point() or not 0 <= int(labels.min()) <= int(labels.max()) < logits.shape[1]:
+        raise NotApplicable(f"the labels are no classes 0 to {logits.shape[1] - 1}")
+    return F.cross_entropy(logits, labels)
+
+
+def network_outputs(outputs: object) -> Tensor:
+    """The outputs as one tensor. Raises NotApplicable for anything else."""
+    if not isinstance(outputs, Tensor):
+        raise NotApplicable(f"the network returns a {type(outputs).__name__}, not one tensor")
+    return outputs
+
+
+def gradients(value: Tensor, inputs: Sequence[Tensor], **options: bool) -> list[Tensor]:
+    """The gradients of a scalar; zeros for inputs that it does not depend on."""
+    if not value.requires_grad or not inputs:
+        return [torch.zeros_like(x) for x in inputs]
+    found = torch.autograd.grad(value, inputs, allow_unused=True, **options)
+    return [torch.zeros_like(x) if g is None else g for x, g in zip(inputs, found, strict=True)]
