@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 
 import torch
 import torch.distributed as dist
@@ -104,7 +105,7 @@ class World:
             tensor.copy_(packed)
 
     def close(self) -> None:
-        """Leave the others, at the end of the program."""
+        """Leave the others, at the end of the program; the threads that worked for them have ended then."""
         if self.size > 1:
             dist.destroy_process_group()
 
@@ -124,13 +125,24 @@ def init_world(device: str = "cpu") -> World:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return World()
     if pick_device(device).type != "cuda":
-        dist.init_process_group("gloo")
-        return this_world()
+        return _join("gloo")
     local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
     if local >= gpus or device.startswith("cuda:"):
         raise TrainingError(
             f'device = "{device}" for process {local} of a machine with {gpus} GPUs: give "cuda", and one GPU each'
         )
     torch.cuda.set_device(local)
-    dist.init_process_group("cpu:gloo,cuda:nccl")
+    return _join("cpu:gloo,cuda:nccl")
+
+
+def _join(backends: str) -> World:
+    """Join the others in such a way that `close` ends gloo's threads.
+
+    They live as long as anything holds the group, and the functions of torch.distributed.nn, which the first optimiser
+    imports, have the group of that moment as a default. So they come first, when there is none. A thread of gloo that
+    lets go of its last tensor while the interpreter leaves would abort it: "terminate called without an active
+    exception".
+    """
+    import_module("torch.distributed.nn.functional")
+    dist.init_process_group(backends)
     return this_world()

@@ -39,14 +39,28 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    where["PYTHONFAULTHANDLER"] = "1"  # a process that is aborted says where it was
     command = [sys.executable, "-W", "error", str(SCRIPT), str(folder)]
     processes = [
-        subprocess.Popen(command, env=os.environ | where | {"RANK": str(rank)}, stderr=subprocess.PIPE)
+        subprocess.Popen(
+            command, env=os.environ | where | {"RANK": str(rank)}, stderr=subprocess.PIPE, text=True
+        )
         for rank in range(2)
     ]
-    said = [process.communicate(timeout=120)[1].decode() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], said
+    ends = [ended(process) for process in processes]
+    if any(process.returncode for process in processes):
+        pytest.fail("\n".join(f"process {rank} {end}" for rank, end in enumerate(ends)))
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """How a process ended, and what it said; one that does not within two minutes is killed."""
+    try:
+        said = process.communicate(timeout=120)[1]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        said = f"killed after two minutes; {process.communicate()[1]}"
+    return f"returned {process.returncode}: {said}"
 
 
 def assert_close(ours: Any, theirs: Any) -> None:
@@ -162,6 +176,14 @@ def test_dropout_differs_between_processes(found: list[Parts]) -> None:
 def test_both_processes_draw_the_same_experts_and_learn_the_same_scores(found: list[Parts]) -> None:
     assert found[0]["mixed"] == found[1]["mixed"]
     assert set(found[0]["mixed"]["experts"]) == {0, 1, 2}
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/task").exists(), reason="the threads of a process are listed on Linux"
+)
+def test_a_process_that_has_left_the_others_has_no_thread_that_worked_for_them(found: list[Parts]) -> None:
+    """One that lives on can abort the process when the interpreter leaves."""
+    assert [len(result["threads"]) for result in found] == [1, 1], [result["threads"] for result in found]
 
 
 def test_shares_of_a_batch_are_its_rows_in_order() -> None:

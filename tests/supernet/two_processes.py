@@ -253,6 +253,11 @@ def mixed(folder: Path, world: World) -> dict[str, Any]:
     return {"experts": [arch["expert"] for arch in tally.take()], "state": state}
 
 
+def threads() -> list[str]:
+    """The names of this process's threads, those of libraries too; none where the system does not tell."""
+    return [(task / "comm").read_text().strip() for task in Path("/proc/self/task").glob("*")]
+
+
 SCENARIOS: dict[str, Callable[[Path, World], Any]] = {
     scenario.__name__: scenario
     for scenario in (
@@ -275,5 +280,6 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     here, together = Path(sys.argv[1]), init_world()
     found = {name: scenario(here, together) for name, scenario in SCENARIOS.items()}
-    (here / f"{together.rank}.json").write_text(json.dumps(found))
     together.close()
+    found["threads"] = threads()
+    (here / f"{together.rank}.json").write_text(json.dumps(found))
