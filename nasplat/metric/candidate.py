@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from nasplat.data import Dataset, batches, random_inputs
 from nasplat.elastic import ElasticSpace, extract, recalibrate
 from nasplat.errors import InvalidStudy
+from nasplat.scoring import Score, ScoreResult, score
 from nasplat.space import Arch, Space
 
 CALIBRATION = 8
@@ -26,7 +27,7 @@ class Workbench:
 
     A candidate's norms are recalibrated on `calibration_batches` batches of 64 training inputs, which are the same
     for every candidate; with 0 they keep the running statistics that all share. `inherits` says that networks take
-    their weights from the supernet.
+    their weights from the supernet. `scores` are those that the study asks for, by the size of their batch.
     """
 
     space: Space
@@ -37,6 +38,7 @@ class Workbench:
     supernet: nn.Module | None = None
     supernet_hash: str = ""
     calibration_batches: int = CALIBRATION
+    scores: dict[int, dict[str, Score]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.data is not None and self.vocabulary is not None:
@@ -124,6 +126,7 @@ class Candidate:
     alive: Callable[[], None] = field(default=lambda: None)
     trained: bool = False
     unsaved: bool = False
+    _scored: dict[int, Mapping[str, ScoreResult]] = field(default_factory=dict)
 
     @cached_property
     def network(self) -> nn.Module:
@@ -135,6 +138,15 @@ class Candidate:
         """An ordinary module on the CPU with fresh weights, for scores of untrained networks."""
         fresh = not (self.bench.inherits or self.trained) and self.device == "cpu"
         return self.network if fresh else self._fresh()
+
+    def scored(self, batch: int) -> Mapping[str, ScoreResult]:
+        """All scores that the study asks for on so many training inputs, by passes that they share, run once."""
+        if batch not in self._scored:
+            train = self.bench.need_data("score").train
+            inputs, targets, wanted = train.inputs[:batch], train.targets[:batch], self.bench.scores[batch]
+            found = score(self.untrained, inputs, targets, tuple(wanted.values()), seed=self.bench.seed)
+            self._scored[batch] = found
+        return self._scored[batch]
 
     @property
     def device(self) -> str:

@@ -19,12 +19,13 @@ import torch
 from nasplat.arguments import check_arguments
 from nasplat.data import Dataset, evaluate
 from nasplat.errors import InvalidStudy, expected_one_of
-from nasplat.files import file_hash
 from nasplat.measure import LatencyResult, count_macs, count_params, device_info, measure_latency
 from nasplat.metric.candidate import Candidate, Workbench, versions
 from nasplat.metric.measurement import Cost, Measurement, Metric
+from nasplat.metric.score import score_metric
+from nasplat.metric.source import source_hash
 from nasplat.plugins import load, load_object, names
-from nasplat.scoring import Score, score
+from nasplat.scoring import Score
 from nasplat.supernet import Recipe, Settings, train_network
 
 Factory = Callable[..., Metric]
@@ -175,35 +176,6 @@ def trained(bench: Workbench, **settings: Any) -> Metric:
     )
 
 
-def score_metric(bench: Workbench, name: str, base: Path | None, batch: int = 32) -> Metric:
-    """A zero-cost score of the untrained network on a batch of training inputs."""
-    data = bench.need_data(f"score:{name}")
-    inputs, targets = data.train.inputs[:batch], data.train.targets[:batch]
-    plug_in = load("predictors", name, base=base)
-    if not isinstance(plug_in, Score):
-        raise InvalidStudy(f"{name!r} is no score; {expected_one_of(name, metric_names())}")
-
-    def measure(candidate: Candidate) -> Measurement:
-        (result,) = score(candidate.untrained, inputs, targets, [plug_in], seed=bench.seed).values()
-        return Measurement(
-            result.value,
-            result.seconds,
-            status=result.status,
-            reason=result.reason,
-            per_module=result.per_module,
-        )
-
-    origin = {
-        "protocol": "zero-cost score",
-        "batch": batch,
-        "seed": bench.seed,
-        "source": source_hash(plug_in.function),
-        "data": data.identity,
-        **versions(),
-    }
-    return Metric(f"score:{name}", "1", plug_in.direction, Cost.SCORE, origin, measure)
-
-
 def own_metric(bench: Workbench, name: str, base: Path | None, unit: str = "1") -> Metric:
     """A function of the user's, `function(candidate) -> float`, from `module:function` or `file.py:function`.
 
@@ -248,12 +220,6 @@ def _calibration(bench: Workbench) -> dict[str, Any]:
 def _validation(bench: Workbench, data: Dataset) -> dict[str, Any]:
     device = torch.device(bench.device).type  # GPUs train and round otherwise than CPUs
     return {"split": "validation", "data": data.identity, "device": device, **versions()}
-
-
-def source_hash(function: Callable[..., Any]) -> str | None:
-    """The hash of the file that a function was written in: an edited function is another one."""
-    path = Path(getattr(getattr(function, "__code__", None), "co_filename", ""))
-    return file_hash(path) if path.is_file() else None
 
 
 def _timed(function: Callable[[Candidate], Any]) -> Callable[[Candidate], Measurement]:

@@ -119,3 +119,20 @@ def test_dropped_architecture_that_is_enqueued_is_evaluated_under_its_number(wri
     assert (again["state"], again["feasible"]) == ("complete", False)
     assert again["toy.py:slow"] == again["toy.py:cost"]
     assert len(study.frame) == len(frame)
+
+
+def test_the_scores_of_a_trial_share_one_call(
+    write_study: WriteStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def noted(model: Any, inputs: Any, targets: Any, names: Any, **rest: Any) -> Any:
+        asked.append([entry.name for entry in names])
+        return score_together(model, inputs, targets, names, **rest)
+
+    from nasplat.scoring import score as score_together
+
+    monkeypatch.setattr("nasplat.metric.candidate.score", noted)
+    study = write_study(FILTER, study="trials = 3")
+    study.run()
+    assert asked == [["synflow", "nwot"]] * len(study.frame)
