@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nasplat.cli import read, scores, work
+from nasplat.cli import fit, read, scores, work
 
 app = typer.Typer(
     name="nasplat",
@@ -40,3 +40,4 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 for name, command in COMMANDS.items():
     app.command(name)(command)
+app.add_typer(fit.app)

@@ -1,0 +1,61 @@
+"""Commands that learn from what studies have measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nasplat.cli.read import JsonOption, StudyArgument
+from nasplat.cli.text import spelled
+from nasplat.errors import InvalidStudy
+from nasplat.study import open_study
+
+app = typer.Typer(
+    name="fit", help="Learn from measured architectures.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@app.callback()
+def fit() -> None:
+    """Learn from measured architectures."""
+
+
+@app.command()
+def predictor(
+    study: StudyArgument,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write to.")],
+    metric: Annotated[str, typer.Option(help="What it is to predict: one of the study's metrics.")],
+    name: Annotated[str, typer.Option("--predictor", help="See `nasplat list predictors`.")] = "blend",
+    arguments: Annotated[str, typer.Option(help="Its arguments as JSON.")] = "{}",
+    batch: Annotated[
+        int, typer.Option(min=2, help="Inputs that each score sees, where it reads scores.")
+    ] = 64,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit a predictor on a study's finished architectures; a page names it as metric = "predicted:DIR"."""
+    from dataclasses import asdict
+
+    from nasplat.study.fit import Order, fit_predictor
+
+    order = Order(name, metric, _arguments(arguments), batch)
+    card = fit_predictor(open_study(study), order, output)
+    if as_json:
+        typer.echo(json.dumps(asdict(card), indent=1))
+        return
+    typer.echo(f"fitted {name} on {card.labels} architectures: {output}")
+    for figure, value in card.figures.items():
+        typer.echo(f"  {figure:<12} {spelled(value)}  (5-fold cross-validation)")
+    typer.echo(f'in a study file: metric = "predicted:{output}"')
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise InvalidStudy(f"--arguments {text}: {error}") from None
+    if not isinstance(found, dict):
+        raise InvalidStudy(f'--arguments {text}: expected a JSON object, such as {{"trees": 100}}')
+    return found
