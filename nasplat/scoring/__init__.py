@@ -5,11 +5,11 @@ from __future__ import annotations
 from nasplat.scoring.engine import batch_digest, load_scores, score
 from nasplat.scoring.evidence import Evidence
 from nasplat.scoring.kinds import NEEDS, Score, ScoreFunction, ScoreResult
-from nasplat.scoring.layers import Weighted, weighted_layers
+from nasplat.scoring.layers import Weighted, total, weighted_layers
 from nasplat.scoring.passes import PASSES
 from nasplat.scoring.reasons import NotApplicable, Undefined
 from nasplat.scoring.relus import BeforeOperators, ReluInputs, agreement
-from nasplat.scoring.stages import classifier_loss, gradients, network_outputs
+from nasplat.scoring.stages import class_outputs, classifier_loss, gradients, network_outputs
 
 __all__ = [
     "NEEDS",
@@ -25,10 +25,12 @@ __all__ = [
     "Weighted",
     "agreement",
     "batch_digest",
+    "class_outputs",
     "classifier_loss",
     "gradients",
     "load_scores",
     "network_outputs",
     "score",
+    "total",
     "weighted_layers",
 ]

@@ -37,6 +37,11 @@ class Evidence:
         return copy.deepcopy(self.model).train()
 
     @property
+    def outputs(self) -> object:
+        """What the network returns in training mode, without gradients; of a classifier a tensor (n, classes)."""
+        return self._pass("outputs")
+
+    @property
     def relu_kernels(self) -> dict[str, Tensor]:
         """Of each ReLU (n, n): the number of units on which images agree, in double precision on the CPU."""
         found: dict[str, Tensor] = self._pass("relu_kernels")
@@ -61,8 +66,8 @@ class Evidence:
     def jacobian_correlations(self) -> dict[str, Tensor | None]:
         """Correlation (n, n) between images of the gradient of the sum of logits, in double precision on the CPU.
 
-        "" stands for the gradient with respect to the images, a layer's name for that with respect to its input.
-        None where a row is constant, so that its correlation is not defined.
+        "" stands for the gradient with respect to the images, a layer's name for that with respect to its output.
+        None where it is constant for an image, as without a path to it: its correlation is not defined.
         """
         found: dict[str, Tensor | None] = self._pass("jacobian_correlations")
         return found

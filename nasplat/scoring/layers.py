@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
 
 Weighted = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
 
@@ -14,3 +17,11 @@ def weighted_layers(model: nn.Module) -> dict[str, Weighted]:
     arXiv:2101.08134, as coded).
     """
     return {name: module for name, module in model.named_modules() if isinstance(module, Weighted)}
+
+
+def total(parts: Mapping[str, Tensor]) -> tuple[float, dict[str, float]]:
+    """The sum of scalars, one of each layer, and the scalars; they cross to the CPU together."""
+    if not parts:
+        return 0.0, {}
+    numbers = torch.stack(list(parts.values())).detach().double().tolist()
+    return sum(numbers), dict(zip(parts, numbers, strict=True))

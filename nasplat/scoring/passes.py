@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from nasplat.scoring.stages import STAGES, Run
 
 PASSES: dict[str, tuple[str, ...]] = {
+    "outputs": ("forward",),
     "relu_kernels": ("forward",),
     "jacobian_correlations": ("forward", "logits"),
     "weight_gradients": ("forward", "loss"),

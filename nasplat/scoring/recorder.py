@@ -64,19 +64,20 @@ class Recorder:
     def _watch(self, name: str, layer: nn.Module, inputs: Any, output: Any) -> None:
         """Forward hook: ask for the gradient of a layer's output."""
         if isinstance(output, Tensor) and output.requires_grad and len(output) == self.batch:
-            output.register_hook(partial(self._covary, name))
+            output.register_hook(partial(self._covary, name))  # type: ignore[no-untyped-call]
 
     def _covary(self, name: str, grad: Tensor) -> None:
         if self.stage == "logits":
-            found, before = covariance(grad.detach()), self.covariances[name]
-            self.covariances[name] = found if before is None else before + found
+            calls = (self.covariances[name], covariance(grad.detach()))
+            known = [call for call in calls if call is not None]
+            self.covariances[name] = torch.stack(known).sum(0) if known else None
 
     def _keep(self, name: str, layer: Weighted, inputs: Any, output: Tensor) -> None:
         """Forward hook: keep a layer's output for its product with its gradient."""
         if output.requires_grad:
             kept = _Output(output.detach())
             self._outputs[output.untyped_storage().data_ptr()] = kept
-            output.register_hook(partial(self._gate, name, layer, kept))
+            output.register_hook(partial(self._gate, name, layer, kept))  # type: ignore[no-untyped-call]
 
     def _save(self, func: Any, args: Sequence[Any]) -> None:
         """A look: an operator that overwrites a kept output leaves us the old values."""

@@ -13,11 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 Look = Callable[[Any, Sequence[Any]], None]
 
-RELUS = frozenset(
-    getattr(torch.ops.aten, name)
-    for name in ("relu", "relu_", "leaky_relu", "leaky_relu_", "prelu", "_prelu_kernel")
-    + ("rrelu_with_noise", "rrelu_with_noise_")
-)
+NAMES = "relu relu_ leaky_relu leaky_relu_ prelu _prelu_kernel rrelu_with_noise rrelu_with_noise_"
+RELUS = frozenset(getattr(torch.ops.aten, name) for name in NAMES.split())
 CLIPS = frozenset({torch.ops.aten.hardtanh, torch.ops.aten.hardtanh_})
 
 

@@ -42,6 +42,7 @@ class Run:
         with torch.set_grad_enabled(graph), watch:
             outputs = self.model(self.images.clone())  # a network may overwrite its input
         self.outputs = outputs
+        self.found["outputs"] = outputs.detach() if isinstance(outputs, Tensor) else outputs
         self.found["relu_kernels"] = self.recorder.kernels
 
     def logits(self) -> None:
@@ -82,7 +83,12 @@ STAGES: dict[str, Callable[[Run], None]] = {
 
 
 def classifier_loss(outputs: object, labels: Tensor) -> Tensor:
-    """Mean cross entropy of outputs (n, classes) and labels (n,). Raises NotApplicable for what is no classifier."""
+    """Mean cross entropy of outputs (n, classes) and labels (n,). Raises NotApplicable as class_outputs does."""
+    return F.cross_entropy(class_outputs(outputs, labels), labels)
+
+
+def class_outputs(outputs: object, labels: Tensor) -> Tensor:
+    """The outputs (n, classes) of a classifier. Raises NotApplicable where they do not fit labels (n,)."""
     logits = network_outputs(outputs)
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise NotApplicable(
@@ -90,7 +96,7 @@ def classifier_loss(outputs: object, labels: Tensor) -> Tensor:
         )
     if labels.is_floating_point() or not 0 <= int(labels.min()) <= int(labels.max()) < logits.shape[1]:
         raise NotApplicable(f"the labels are no classes 0 to {logits.shape[1] - 1}")
-    return F.cross_entropy(logits, labels)
+    return logits
 
 
 def network_outputs(outputs: object) -> Tensor:
@@ -100,9 +106,13 @@ def network_outputs(outputs: object) -> Tensor:
     return outputs
 
 
-def gradients(value: Tensor, inputs: Sequence[Tensor], **options: bool) -> list[Tensor]:
-    """The gradients of a scalar; zeros for inputs that it does not depend on."""
+def gradients(
+    value: Tensor, inputs: Sequence[Tensor], *, retain_graph: bool = False, create_graph: bool = False
+) -> tuple[Tensor, ...]:
+    """The gradients of a scalar; zeros for inputs that it does not depend on. create_graph retains the graph, too."""
     if not value.requires_grad or not inputs:
-        return [torch.zeros_like(x) for x in inputs]
-    found = torch.autograd.grad(value, inputs, allow_unused=True, **options)
-    return [torch.zeros_like(x) if g is None else g for x, g in zip(inputs, found, strict=True)]
+        return tuple(torch.zeros_like(x) for x in inputs)
+    retain = retain_graph or create_graph
+    return torch.autograd.grad(
+        value, inputs, retain_graph=retain, create_graph=create_graph, materialize_grads=True
+    )
