@@ -70,7 +70,7 @@ def is_dead(arch: Mapping[str, Value]) -> bool:
 def graph(arch: Mapping[str, Value]) -> ArchGraph:
     """Live operations as nodes between "input" and "output"; one feeds all those that start where it ends.
 
-    The form of BRP-NAS (arXiv:2007.08668), but that "skip_connect" stays a node. A dead cell is two ends without an edge.
+    The form of BRP-NAS (arXiv:2007.08668), but that "skip_connect" stays a node. A dead cell has no edge.
     """
     live = live_edges(arch)
     places = [(-1, 0), *live, (OUTPUT, OUTPUT + 1)]
