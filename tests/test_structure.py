@@ -19,7 +19,7 @@ ROWS = {
     6: {"study"},
     5: {"conformance", "export", "metric", "report"},
     4: {"supernet"},
-    3: {"draw", "elastic", "prediction", "scoring", "search", "store"},
+    3: {"draw", "elastic", "prediction", "scoring", "search", "store", "table"},
     2: {"data", "space"},
     1: {"arguments", "measure", "pareto", "plugins"},
     0: {"errors", "files"},
@@ -27,7 +27,7 @@ ROWS = {
 """The rooms of nasplat; each imports rooms of strictly lower rows only."""
 
 BESIDE = {
-    "spaces": {"data", "elastic", "errors", "space"},
+    "spaces": {"data", "elastic", "errors", "plugins", "space", "table"},
     "predictors": {"data", "errors", "files", "measure", "prediction", "scoring", "space"},
 }
 """What plug-ins may import; nobody imports them."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 class Cost(IntEnum):
     """What a metric takes; a trial asks its metrics from cheap to expensive and stops at a broken bound."""
 
+    LOOKUP = -1  # nothing: a row of a table
     COUNT = 0  # milliseconds: sizes
     SCORE = 1  # a pass or two over one batch
     CLOCK = 2  # about a second on the device

@@ -140,7 +140,12 @@ def make_space(study: StudyFolder, arguments: Mapping[str, Any]) -> Space:
     """The page's space from its arguments."""
     name = study.page.space.name
     factory = load("spaces", name, base=study.folder)
-    space = factory(**check_arguments(factory, arguments, f"[space] {name}"))
+    given = check_arguments(factory, arguments, f"[space] {name}")
+    if accepts(
+        factory, "base"
+    ):  # the folder that paths are relative to; where a study lies is not part of it
+        given["base"] = study.folder
+    space = factory(**given)
     if not isinstance(space, Space):
         raise InvalidStudy(f"[space] {name} made a {type(space).__name__}, not a Space")
     space.check()
