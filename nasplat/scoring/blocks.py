@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from os.path import commonprefix
+from itertools import takewhile
 
 import torch
 from torch import Tensor, fx, nn
@@ -17,28 +16,30 @@ from nasplat.scoring.reasons import NotApplicable
 def block_maps(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """The output (n, c, h, w) of each block on random images, with the graph that leads from one to the next.
 
-    model: a private copy in training mode; its weights become Kaiming normal by fan-in, biases zero, norms 1 and 0, and the
-    images standard normal of the shape of `images`, as AZ-NAS (arXiv:2403.19232) does: a batch of real images gives its
-    shape only. NotApplicable with fewer than two blocks, and as trace_body says.
+    model: a private copy in training mode. As in AZ-NAS (arXiv:2403.19232, as coded), its weights become Kaiming
+    normal by fan-in, biases zero, norms 1 and 0, and the images that run are standard normal: the given ones,
+    (n, c, h, w), give their shape only. NotApplicable with fewer than two blocks, and as trace_body says.
     """
     body = trace_body(model, images)
     ends = blocks(body)
     if len(ends) < 2:
         raise NotApplicable(f"the network has {len(ends)} blocks, and progress needs two")
     initialise(model, kaiming_normal)
-    outputs = body.until(list(ends.values()))(torch.randn_like(images))
+    network, x = body.until(list(ends.values())), torch.randn_like(images)
+    with torch.enable_grad():
+        outputs = network(x.requires_grad_())  # whether the weights take gradients or not
     return dict(zip(ends, outputs, strict=True))
 
 
 def blocks(body: Body) -> dict[str, fx.Node]:
     """The last operation of each block, by the block's name, in order.
 
-    A block is an element of a list of modules ("layer1.0", "stages.2.1"): the outermost one that is not itself a list of
-    such blocks. Its output carries everything. Around the lists, every convolution that all paths cross, and
-    every branching that they close, begins a block: stems, reductions, plain chains. What has no weights (activations,
-    pooling) belongs to the block before it; norms do so in plain chains, while those after an element of a
-    list belong to the head and end the block before them. NAS-Bench-201 networks thus have the stem, each cell
-    and each reduction, ResNets the stem and each residual block.
+    A block is an element of a list of modules ("layer1.0", "stages.2.1"): the outermost one that has parts and is not
+    itself a list of such elements. It ends with a tensor that carries everything. Beside the lists, each
+    convolution on the only path, and each group of branches with weights that meet again, begins a block: stems, plain
+    chains, residual blocks that stand alone. Operations without weights (activations, pooling) belong to the block
+    before them, and so do norms, except after an element of a list: there they begin the head, which is no block.
+    NAS-Bench-201 networks thus have the stem, each cell and each reduction, ResNets the stem and each residual block.
     """
     ends: dict[str, fx.Node] = {}
     seen: Counter[str] = Counter()
@@ -87,11 +88,12 @@ def _path(node: fx.Node) -> str:
     """The module that runs an operation, as far as the graph knows."""
     if node.op == "call_module":
         return str(node.target)
-    stack: Sequence[str] = list(node.meta.get("nn_module_stack", ()))
-    return stack[-1] if stack else ""
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    return str(stack[-1][0]) if stack else ""
 
 
 def _name(segment: Segment) -> str:
     """What the paths of the weights have in common."""
     paths = [_path(node).split(".") for node in segment.nodes if _path(node)]
-    return ".".join(commonprefix(paths)) or str(segment.nodes[-1].name)
+    common = takewhile(lambda names: len(set(names)) == 1, zip(*paths, strict=False))
+    return ".".join(names[0] for names in common) or str(segment.nodes[-1].name)

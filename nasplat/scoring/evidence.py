@@ -78,6 +78,15 @@ class Evidence:
         found: dict[str, Tensor] = self._pass("hessian_gradients")
         return found
 
+    @property
+    def block_maps(self) -> dict[str, Tensor]:
+        """Of each block its output (n, c, h, w) on a draw of weights and images, with the graph between them.
+
+        See nasplat.scoring.blocks.block_maps. Keep the graph when you go back through it: `retain_graph=True`.
+        """
+        found: dict[str, Tensor] = self._pass("block_maps")
+        return found
+
     def _pass(self, name: str) -> Any:
         if name not in self._passes:
             raise NasplatError(f"the score reads the pass {name!r}: name it in the score's `shares`")

@@ -133,7 +133,7 @@ def _live(network: fx.GraphModule, shapes: dict[fx.Node, torch.Size]) -> list[fx
     nodes = list(network.graph.nodes)
     images = next(node for node in nodes if node.op == "placeholder")
     (output,) = nodes[-1].args
-    if output not in shapes:
+    if not isinstance(output, fx.Node) or output not in shapes:
         raise NotApplicable("the network does not return one tensor")
     fed, leading = {images}, {output}
     for node in nodes:

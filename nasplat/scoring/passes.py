@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ PASSES: dict[str, tuple[str, ...]] = {
     "weight_gradients": ("forward", "loss"),
     "gate_gradients": ("forward", "loss"),
     "hessian_gradients": ("forward", "loss", "curvature"),
+    "block_maps": ("blocks",),
 }
 """What scores can share, and the stages that it takes. Evidence says what each of them is."""
 
@@ -53,12 +53,13 @@ def run_passes(
     failures: dict[str, Exception] = {}
     start = time.perf_counter()
     with seeded(model, seed):
-        run = Run(copy.deepcopy(model).train(), (images, labels), wanted, _stages(wanted))
+        run = Run(model, (images, labels), wanted, _stages(wanted))
         for stage in (stage for stage in STAGES if stage in passes.used):
             before = next((failures[s] for s in _before(stage) if s in failures), None)
             try:
                 if before is not None:
                     raise before
+                torch.manual_seed(seed)  # whatever ran before
                 STAGES[stage](run)
             except Exception as error:
                 failures[stage] = error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasplat.scoring.blocks import block_maps
 from nasplat.scoring.layers import weighted_layers
 from nasplat.scoring.reasons import NotApplicable
 from nasplat.scoring.recorder import Recorder
@@ -17,12 +19,13 @@ from nasplat.scoring.relus import BeforeOperators
 
 
 class Run:
-    """A private copy on its way through the stages."""
+    """A private copy of `source` in training mode, on its way through the stages."""
 
     def __init__(
-        self, model: nn.Module, batch: tuple[Tensor, Tensor], wanted: frozenset[str], stages: frozenset[str]
+        self, source: nn.Module, batch: tuple[Tensor, Tensor], wanted: frozenset[str], stages: frozenset[str]
     ) -> None:
-        self.model, self.wanted, self.stages = model, wanted, stages
+        self.source, self.wanted, self.stages = source, wanted, stages
+        self.model = model = copy.deepcopy(source).train()
         self.images, self.labels = batch[0].detach(), batch[1]
         self.found: dict[str, Any] = {}
         self.recorder = Recorder(model, len(self.images), wanted)
@@ -35,7 +38,7 @@ class Run:
 
     def forward(self) -> None:
         """Outputs, with what the hooks note on the way."""
-        graph = bool(self.stages - {"forward"})
+        graph = bool(self.stages - {"forward", "blocks"})
         if "logits" in self.stages and self.images.is_floating_point():
             self.images.requires_grad_()
         watch = BeforeOperators(self.recorder.looks) if self.recorder.looks else nullcontext()
@@ -72,12 +75,17 @@ class Run:
         products = gradients(product, list(self.weights.values()))
         self.found["hessian_gradients"] = dict(zip(self.weights, products, strict=True))
 
+    def blocks(self) -> None:
+        """The maps between the blocks, on a copy with other weights and images."""
+        self.found["block_maps"] = block_maps(copy.deepcopy(self.source).train(), self.images)
+
 
 STAGES: dict[str, Callable[[Run], None]] = {
     "forward": Run.forward,
     "logits": Run.logits,
     "loss": Run.loss,
     "curvature": Run.curvature,
+    "blocks": Run.blocks,
 }
 """In the order in which they run: what the last one leaves of the graph is freed with it."""
 

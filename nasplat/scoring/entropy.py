@@ -1,0 +1,29 @@
+"""How evenly the variance of a map spreads over directions of its channel space."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nasplat.scoring.reasons import Undefined
+
+
+def component_entropies(maps: dict[str, Tensor]) -> dict[str, float]:
+    """Of each map the entropy of its principal components. Raises Undefined for a map that is constant."""
+    return {name: component_entropy(name, features) for name, features in maps.items()}
+
+
+def component_entropy(name: str, features: Tensor) -> float:
+    """- sum p log(p + 1e-8), p the shares of the eigenvalues of the covariance of a map's channels; at most log c.
+
+    features (n, c, h, w): n * h * w points of c channels. AZ-NAS (arXiv:2403.19232, section 3.2). Rounding makes
+    eigenvalues of zero slightly negative: they count as zero. `name` says whose map it is, for the reason.
+    """
+    points = features.detach().transpose(0, 1).flatten(1)  # (c, n * h * w)
+    points = points - points.mean(1, keepdim=True)
+    covariance = (points @ points.T).double() / points.shape[1]
+    values = torch.linalg.eigvalsh(covariance).clamp(min=0)
+    if not 0 < float(values.sum()) < float("inf"):
+        raise Undefined(f"the output of {name} has no variance that is finite and above zero")
+    shares = values / values.sum()
+    return -float((shares * (shares + 1e-8).log()).sum())
