@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from nasplat.export import Bundle
+    from nasplat.prediction import Card
     from nasplat.study.run import RunSummary, Watcher
     from nasplat.study.training import TrainedSupernet
     from nasplat.study.trial import Trial
@@ -145,6 +146,23 @@ class Study(StudyFolder):
         from nasplat.study.scores import Question, score_study
 
         return score_study(self, Question(tuple(names), samples, of_trials, batch), watcher)
+
+    def fit(
+        self,
+        plug_in: str,
+        metric: str,
+        folder: Path | str,
+        *,
+        watcher: Watcher | None = None,
+        **arguments: Any,
+    ) -> Card:
+        """Fit a predictor on what the study has measured and keep it in a folder; its card has cross-validated figures.
+
+        arguments: of the plug-in. `load_predictor(folder)` gives it back, and a study file may name it.
+        """
+        from nasplat.study.fit import Order, fit_predictor
+
+        return fit_predictor(self, Order(plug_in, metric, arguments), Path(folder), watcher)
 
     def profile(self, samples: int = 100, device: str | None = None) -> Mapping[str, Any]:
         """What to expect before anything runs: sizes and latency over the space, constraints, time."""
