@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -18,13 +17,6 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 
 LAYERS = (_ConvNd, nn.Linear, *(getattr(nn, f"{how}Pool{d}d") for how in ("Max", "Avg") for d in (1, 2, 3)))
 LAYERS += tuple(getattr(nn, f"Adaptive{how}Pool{d}d") for how in ("Max", "Avg") for d in (1, 2, 3))
-
-JOINS: dict[object, str] = {
-    **dict.fromkeys((operator.add, operator.iadd, torch.add, "add", "add_"), "sum"),
-    **dict.fromkeys((operator.mul, operator.imul, torch.mul, "mul", "mul_"), "product"),
-    **dict.fromkeys((torch.cat, torch.concat), "concatenation"),
-}
-"""The functions and tensor methods that bring two paths together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +68,6 @@ def node_block(
     return (
         pool_block(node.name, str(getattr(node.target, "__name__", node.target)), shape) if smaller else None
     )
-
-
-def join_kind(node: fx.Node) -> str:
-    """How a node joins its inputs: a value of JOINS, or empty for any other node."""
-    return JOINS.get(node.target, "") if node.op in ("call_function", "call_method") else ""
 
 
 def _kernel_text(sides: tuple[int, ...]) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 
-from nasplat.draw.blocks import LAYERS, Block, join_kind, layer_block, node_block
+from nasplat.draw.blocks import LAYERS, Block, layer_block, node_block
 from nasplat.measure.size import evaluating
+from nasplat.measure.trace import ShapeRun, join_kind, only_shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +45,8 @@ def trace(module: nn.Module, example: Tensor) -> Strip:
     except Exception:  # tracing runs the user's forward on proxies, which may raise anything
         graph = None
     network = module if graph is None else graph
-    with evaluating(network), torch.no_grad(), _only_shapes():
+    with evaluating(network), only_shapes():
         return _from_calls(module, example[:1]) if graph is None else _from_graph(graph, example[:1])
-
-
-def _only_shapes() -> Any:
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    return FakeTensorMode(allow_non_fake_inputs=True)
 
 
 def _from_calls(module: nn.Module, example: Tensor) -> Strip:
@@ -79,7 +72,7 @@ def _from_calls(module: nn.Module, example: Tensor) -> Strip:
 
 
 def _from_graph(graph: fx.GraphModule, example: Tensor) -> Strip:
-    shapes = _Shapes(graph)
+    shapes = ShapeRun(graph)
     output = shapes.run(example)
     modules = dict(graph.named_modules())
     blocks: list[Block] = []
@@ -98,20 +91,6 @@ def _from_graph(graph: fx.GraphModule, example: Tensor) -> Strip:
                 joins.append((how, sources))
     shape = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
     return _arrange(blocks, joins, tuple(example.shape[1:]), shape)
-
-
-class _Shapes(fx.Interpreter):
-    """Runs a graph and remembers the shape of every tensor."""
-
-    def __init__(self, graph: fx.GraphModule) -> None:
-        super().__init__(graph)
-        self.known: dict[fx.Node, tuple[int, ...]] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        result = super().run_node(n)
-        if isinstance(result, Tensor):
-            self.known[n] = tuple(result.shape)
-        return result
 
 
 def _arrange(

@@ -1,0 +1,201 @@
+"""Any network as a graph of its operations, by tracing."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, fx, nn
+from torch.nn.modules.conv import _ConvNd
+
+from nasplat.errors import NasplatError
+from nasplat.measure.size import counted_macs, evaluating
+from nasplat.measure.trace import ShapeRun, join_kind, only_shapes
+from nasplat.space import ArchGraph
+
+FEATURES = ("log_params", "log_macs", "log_elements", "log_channels", "log_stride")
+"""Natural logarithms of 1 + parameters, 1 + multiply-adds, elements and channels of the output for one input, and of
+the factor by which the sides of the map shrink."""
+
+JOINED = {"sum": "add", "product": "mul", "concatenation": "concat"}
+
+TRANSPARENT = frozenset(
+    [
+        "identity",
+        "dropout",
+        "alpha_dropout",
+        "flatten",
+        "unflatten",
+        "view",
+        "reshape",
+        "contiguous",
+        "clone",
+        "detach",
+        "to",
+        "float",
+        "type",
+        "permute",
+        "transpose",
+        "movedim",
+        "squeeze",
+        "unsqueeze",
+        "expand",
+        "getitem",
+        "chunk",
+        "split",
+        "unbind",
+    ]
+)
+"""Operations that only move numbers about: their nodes are contracted."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Traced:
+    """A traced network with the shape of every tensor and the multiply-adds of every node."""
+
+    module: fx.GraphModule
+    shapes: Mapping[fx.Node, tuple[int, ...]]
+    macs: Mapping[fx.Node, int]
+
+
+def operator_graph(module: nn.Module, example: Tensor) -> ArchGraph:
+    """The operations between input and output, as words, with FEATURES of each and the names of their modules.
+
+    example: (n, ...), of which the first row is used; only shapes are computed. Words are "conv3x3", "depthwise3x3",
+    "linear", "batch_norm", "relu", "add", "concat", "max_pool" and the like, for layers and functions alike. What
+    does not lie on a path from the input to the output is left out, and so are operations that change no number
+    (flatten, dropout, identity). A layer that runs twice is two nodes of one name.
+    NasplatError, with the reason, for a module that torch.fx does not trace.
+    """
+    traced = _trace(module, example)
+    sources = _live_sources(traced)
+    kept = [node for node in traced.module.graph.nodes if node in sources]
+    number = {node: i for i, node in enumerate(kept)}
+    edges = {(number[source], number[node]) for node in kept for source in sources[node]}
+    return ArchGraph(
+        tuple(_word(node, traced.module) for node in kept),
+        tuple(sorted(edges)),
+        tuple(str(node.target) if node.op == "call_module" else "" for node in kept),
+        tuple(_features(node, sources[node], traced) for node in kept),
+        FEATURES,
+    )
+
+
+def _trace(module: nn.Module, example: Tensor) -> _Traced:
+    try:
+        graph = module if isinstance(module, fx.GraphModule) else fx.symbolic_trace(module)
+        with evaluating(graph), only_shapes(), counted_macs() as so_far:
+            run = _Run(graph, so_far)
+            run.run(example[:1])
+    except Exception as error:  # tracing runs the user's forward on proxies, which may raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise NasplatError(
+            f"{type(module).__name__} cannot be traced by torch.fx ({reason}): "
+            "decide nothing in `forward` by the values of tensors, or extract a fixed architecture first"
+        ) from error
+    return _Traced(graph, run.known, run.macs)
+
+
+class _Run(ShapeRun):
+    """Counts multiply-adds node by node."""
+
+    def __init__(self, graph: fx.GraphModule, so_far: Callable[[], int]) -> None:
+        super().__init__(graph)
+        self.so_far, self.macs = so_far, dict[fx.Node, int]()
+
+    def run_node(self, n: fx.Node) -> Any:
+        before = self.so_far()
+        result = super().run_node(n)
+        self.macs[n] = self.so_far() - before
+        return result
+
+
+def _live_sources(traced: _Traced) -> dict[fx.Node, list[fx.Node]]:
+    """The visible nodes on paths from input to output, the two ends always, each with the visible ones that feed it."""
+    feeds: dict[fx.Node, list[fx.Node]] = {}
+    for node in traced.module.graph.nodes:
+        if node.op == "placeholder":
+            feeds[node] = [node] if not feeds else []
+            continue
+        known = [source for source in node.all_input_nodes if feeds.get(source)]
+        seen = list(
+            dict.fromkeys(origin for source in known for origin in _seen(source, feeds, traced.module))
+        )
+        if seen or node.op == "output":
+            feeds[node] = seen
+    needed = {node for node in feeds if node.op == "output"}
+    for node in reversed(list(feeds)):
+        if node in needed:
+            needed.update(feeds[node])
+    return {
+        node: [] if node.op == "placeholder" else sources
+        for node, sources in feeds.items()
+        if node in needed or (node.op == "placeholder" and sources)
+    }
+
+
+def _seen(node: fx.Node, feeds: Mapping[fx.Node, list[fx.Node]], module: fx.GraphModule) -> list[fx.Node]:
+    """The node itself, or what is seen through it."""
+    return feeds[node] if node.op != "placeholder" and _word(node, module) in TRANSPARENT else [node]
+
+
+def _word(node: fx.Node, module: fx.GraphModule) -> str:
+    """The name of a node's operation."""
+    if node.op in ("placeholder", "output"):
+        return "input" if node.op == "placeholder" else "output"
+    if node.op == "call_module":
+        return layer_word(module.get_submodule(str(node.target)))
+    joined = JOINED.get(join_kind(node))
+    return joined or _plain(str(getattr(node.target, "__name__", node.target)))
+
+
+def layer_word(layer: nn.Module) -> str:
+    """The word of a layer: its class without the number of axes, and for convolutions their kind and kernel."""
+    name = type(layer).__name__
+    if isinstance(layer, _ConvNd):
+        kind = (
+            "conv" if layer.groups == 1 else "depthwise" if layer.groups == layer.in_channels else "grouped"
+        )
+        back = "transposed_" if layer.transposed else ""
+        return f"{back}{kind}{'x'.join(str(side) for side in layer.kernel_size)}"
+    if type(layer).__module__ == nn.ReLU.__module__:
+        return name.lower()
+    return _plain(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
+
+
+def _plain(name: str) -> str:
+    """Without number of axes and marks of working in place: "max_pool2d" is "max_pool", "relu_" is "relu"."""
+    return re.sub(r"\dd$", "", name.strip("_"))
+
+
+def _features(node: fx.Node, sources: list[fx.Node], traced: _Traced) -> tuple[float, ...]:
+    shape = traced.shapes.get(node, traced.shapes.get(sources[0], ()) if sources else ())
+    before = traced.shapes.get(sources[0], shape) if sources else shape
+    parameters = sum(tensor.numel() for tensor in _parameters(node, traced.module))
+    channels = shape[-1] if len(shape) == 3 else shape[1] if len(shape) > 1 else 1
+    shrink = math.prod(before[2:]) / math.prod(shape[2:]) if len(before) == len(shape) > 3 else 1.0
+    return (
+        math.log1p(parameters),
+        math.log1p(traced.macs[node]),
+        math.log(max(math.prod(shape[1:]), 1)),
+        math.log(max(channels, 1)),
+        math.log(shrink) / max(len(shape) - 2, 1),
+    )
+
+
+def _parameters(node: fx.Node, module: fx.GraphModule) -> list[Tensor]:
+    """Those of a layer, and those that a function is given."""
+    if node.op == "call_module":
+        return list(module.get_submodule(str(node.target)).parameters())
+    read = [
+        _attribute(module, str(source.target)) for source in node.all_input_nodes if source.op == "get_attr"
+    ]
+    return [value for value in read if isinstance(value, nn.Parameter)]
+
+
+def _attribute(module: nn.Module, name: str) -> Any:
+    path, _, last = name.rpartition(".")
+    return getattr(module.get_submodule(path), last)
