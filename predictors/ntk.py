@@ -10,18 +10,22 @@ from torch import Tensor, nn
 from nasplat.scoring import Evidence, NotApplicable, Score, Undefined, gradients, network_outputs
 
 
-def ntk(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
+IMAGES = 16
+
+
+def ntk(evidence: Evidence, images: int = IMAGES) -> tuple[float, Mapping[str, float]]:
     """lambda_max / lambda_min of K = G G^T, row i of G the gradient of the sum of image i's logits. Lower is better.
 
     The gradient is that with respect to all parameters with "weight" in their names, those of norms included, in
-    training mode: the images are one batch of the batch norms. TE-NAS (arXiv:2102.11535, section 3.1.1).
-    images (n, ...); labels are not used. K in double precision.
+    training mode: the images are one batch of the batch norms. TE-NAS (arXiv:2102.11535, section 3.1.1), which
+    takes 64 images. Here `images` of the batch count, the first ones: n of them cost n passes back through all n.
+    Labels are not used. K is summed in double precision.
     Per module: the change of log kappa per relative change of this module's own part K_l of the kernel, v^T K_l v /
     lambda for the largest minus the same for the smallest eigenvalue; these sum to 0.
     Undefined when K is singular to single precision: equal images, dead networks, fewer weights than images.
     """
     model = evidence.copy().requires_grad_()
-    kernels = tangent_kernels(model, evidence.images)
+    kernels = tangent_kernels(model, evidence.images[:images])
     if not kernels:
         raise NotApplicable("the network has no weights")
     kernel = torch.stack(list(kernels.values())).sum(0)
@@ -56,7 +60,7 @@ SCORE: Score = Score(
     name="ntk",
     direction="minimize",
     needs=frozenset({"data", "grad"}),
-    cost="one forward pass, and one backward pass per image",
+    cost="one forward pass of 16 images, and 16 backward passes",
     paper="Neural Architecture Search on ImageNet in Four GPU Hours, arXiv:2102.11535",
     function=ntk,
 )

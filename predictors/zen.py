@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nasplat.scoring import Evidence, NotApplicable, Score, Undefined, initialise, trace_body
 
@@ -26,16 +26,15 @@ def zen(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
     log D. Without batch norms log D alone counts, in double precision, as nothing keeps the signal in range.
     A dead network, whose last maps do not depend on the image, has D = 0: Undefined, to be ranked last.
     """
-    model, shape = evidence.copy(), evidence.images.shape
     if not evidence.images.is_floating_point():
         raise NotApplicable(f"inputs of type {evidence.images.dtype} cannot be changed a little")
-    body = trace_body(model, evidence.images)
+    body = trace_body(evidence.copy(), evidence.images)
     network = body.until([body.segments[-1].nodes[-1]])
     initialise(network, nn.init.normal_)
     norms = _tracking_norms(network)
-    options = {"device": evidence.images.device, "dtype": evidence.images.dtype if norms else torch.float64}
-    network.to(options["dtype"])
-    x, e = torch.randn(shape, **options), torch.randn(shape, **options)
+    example: Tensor = evidence.images if norms else evidence.images.double()
+    network.to(example)
+    x, e = torch.randn_like(example), torch.randn_like(example)
     with torch.no_grad():
         (still,), (moved,) = network(x), network(x + STEP * e)
     distance = float((still - moved).abs().flatten(1).sum(1).mean())
@@ -52,10 +51,8 @@ def _tracking_norms(network: nn.Module) -> dict[str, BatchNorm]:
     for norm in norms.values():
         if norm.running_var is None:
             norm.track_running_stats = True
-            norm.running_mean, norm.running_var = (
-                torch.zeros(norm.num_features),
-                torch.ones(norm.num_features),
-            )
+            norm.running_mean = torch.zeros(norm.num_features)
+            norm.running_var = torch.ones(norm.num_features)
     return norms
 
 

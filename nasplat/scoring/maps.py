@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
+from operator import is_not
 from typing import Any
 
 import torch
@@ -57,7 +59,7 @@ class Body:
         for node in nodes:
             with graph.inserting_after(node):
                 rest = graph.call_method("clone", (node,))
-            node.replace_all_uses_with(rest, delete_user_cb=lambda user, rest=rest: user is not rest)
+            node.replace_all_uses_with(rest, delete_user_cb=partial(is_not, rest))
         for node in reversed(list(graph.nodes)):
             if node is nodes[-1]:
                 break
