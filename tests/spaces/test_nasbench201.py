@@ -48,12 +48,12 @@ def keys() -> list[str]:
     return [SPACE.notation.function_key(arch) for arch in archs()]
 
 
-def cell(*chosen: str) -> Arch:
-    """Of short words for the operations on EDGES: "0" nothing, "s" skip, "1" and "3" convolutions, "p" pooling."""
+def cell(chosen: str) -> Arch:
+    """Of a letter for each of EDGES: "0" none, "s" skip, "1" and "3" convolutions, "p" pooling."""
     words = dict(zip("0s13p", OPERATIONS, strict=True))
-    return SPACE.arch(
-        {f"edge{a}{b}": words[word] for (a, b), word in zip(EDGES, "".join(chosen), strict=True)}
-    )
+    values = {f"edge{a}{b}": words[letter] for (a, b), letter in zip(EDGES, chosen, strict=True)}
+    arch: Arch = SPACE.arch(values)
+    return arch
 
 
 def on_edges(arch: Arch) -> dict[tuple[int, int], str]:
@@ -282,7 +282,8 @@ def output(arch: Arch, named: dict[str, str]) -> Tensor:
             values = rng.uniform(0.5, 1.5, tensor.shape) if positive else rng.normal(0, 0.5, tensor.shape)
             shifts = "edge" in label and name.endswith(("bias", "running_mean"))
             tensor.copy_(torch.from_numpy(values) * (not shifts))
-    return module(images().double())
+    logits: Tensor = module(images().double())
+    return logits
 
 
 def images() -> Tensor:
@@ -317,7 +318,7 @@ def test_a_step_of_training_moves_live_convolutions_and_no_dead_ones(chosen: str
     for _ in range(2):
         losses.append(F.cross_entropy(module(images()), labels))
         optimizer.zero_grad()
-        losses[-1].backward()
+        torch.autograd.backward(losses[-1])
         optimizer.step()
     assert losses[1] < losses[0]
     still = {name for name, weight in before.items() if torch.equal(module.get_parameter(name), weight)}
