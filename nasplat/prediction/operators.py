@@ -23,31 +23,21 @@ the factor by which the sides of the map shrink."""
 JOINED = {"sum": "add", "product": "mul", "concatenation": "concat"}
 
 TRANSPARENT = frozenset(
-    [
-        "identity",
-        "dropout",
-        "alpha_dropout",
-        "flatten",
-        "unflatten",
-        "view",
-        "reshape",
-        "contiguous",
-        "clone",
-        "detach",
-        "to",
-        "float",
-        "type",
-        "permute",
-        "transpose",
-        "movedim",
-        "squeeze",
-        "unsqueeze",
-        "expand",
-        "getitem",
-        "chunk",
-        "split",
-        "unbind",
-    ]
+    (
+        *("identity", "dropout", "alpha_dropout", "clone", "detach", "contiguous", "to", "float", "type"),
+        *(
+            "flatten",
+            "unflatten",
+            "view",
+            "reshape",
+            "permute",
+            "transpose",
+            "movedim",
+            "squeeze",
+            "unsqueeze",
+        ),
+        *("expand", "getitem", "chunk", "split", "unbind"),
+    )
 )
 """Operations that only move numbers about: their nodes are contracted."""
 
