@@ -32,7 +32,7 @@ def epe_nas(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
 
 def _score(correlation: Tensor, labels: Tensor, classes: int) -> float:
     """Of one correlation (n, n) of images with labels (n,)."""
-    seen, which = labels.unique(return_inverse=True)
+    seen, which = torch.unique(labels, return_inverse=True)
     members = torch.nn.functional.one_hot(which, len(seen)).to(correlation)
     e = ((members.T @ (correlation.abs() + K).log()).T * members).sum(0)
     if classes <= MANY:

@@ -14,7 +14,7 @@ from nasplat.errors import NasplatError
 from nasplat.files import content_hash
 from nasplat.scoring.evidence import Evidence
 from nasplat.scoring.kinds import Score, ScoreResult, Status
-from nasplat.scoring.passes import run_passes, seeded
+from nasplat.scoring.passes import PASSES, run_passes, seeded
 from nasplat.scoring.reasons import NotApplicable, Undefined
 
 
@@ -61,6 +61,10 @@ def load_scores(names: Sequence[str | Score]) -> list[Score]:
         if not isinstance(found, Score):
             raise NasplatError(
                 f"{name!r} is a {type(found).__name__}, not a score: name a plug-in that ends with SCORE"
+            )
+        if unknown := found.shares - PASSES.keys():
+            raise NasplatError(
+                f"score {found.name!r} shares {sorted(unknown)}; known are {', '.join(PASSES)}"
             )
     return scores
 

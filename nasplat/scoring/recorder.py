@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nasplat.scoring.layers import Weighted, weighted_layers
 from nasplat.scoring.reasons import NotApplicable
-from nasplat.scoring.relus import Look, ReluInputs, agreement
+from nasplat.scoring.relus import Look, ReluInputs, agreement, to_cpu
 
 
 @dataclass(slots=True)
@@ -33,14 +33,14 @@ class Recorder:
         self.problems: dict[str, Exception] = {}
         self.kernels: dict[str, Tensor] = {}
         self.gates: dict[str, Tensor] = {}
-        self.covariances: dict[str, Tensor | None] = {}
+        self.moments: dict[str, Tensor] = {}
         self.looks: list[Look] = []
+        self.layers = weighted_layers(model)
         self._outputs: dict[int, _Output] = {}
         if "relu_kernels" in wanted:
             self.looks.append(ReluInputs(model, self._relu))
-        for name, layer in weighted_layers(model).items():
+        for name, layer in self.layers.items():
             if "jacobian_correlations" in wanted:
-                self.covariances[name] = None
                 layer.register_forward_hook(partial(self._watch, name))
             if "gate_gradients" in wanted:
                 self.gates[name] = torch.zeros(batch, len(layer.weight)).to(layer.weight)
@@ -49,13 +49,13 @@ class Recorder:
             self.looks.append(self._save)
 
     def correlations(self, rows: Tensor) -> dict[str, Tensor | None]:
-        """Correlations between images: "" of the rows (n, ...), and those noted of the layers."""
-        covariances = {"": covariance(rows.double()), **self.covariances}
-        return {name: None if c is None else correlation(c) for name, c in covariances.items()}
+        """Correlations between images: "" of the rows (n, ...), and those noted of the layers, in their order."""
+        found = to_cpu({"": moments(rows.double()), **self.moments})
+        return {name: correlation(found[name]) if name in found else None for name in ("", *self.layers)}
 
     def _relu(self, name: str, x: Tensor) -> None:
         if x.ndim and len(x) == self.batch:
-            self.kernels[name] = agreement(x > 0)
+            self.kernels[name] = agreement(x)
         else:
             self.problems["relu_kernels"] = NotApplicable(
                 f"a ReLU gets a tensor of shape {tuple(x.shape)}, its first axis is not the batch"
@@ -68,9 +68,8 @@ class Recorder:
 
     def _covary(self, name: str, grad: Tensor) -> None:
         if self.stage == "logits":
-            calls = (self.covariances[name], covariance(grad.detach()))
-            known = [call for call in calls if call is not None]
-            self.covariances[name] = torch.stack(known).sum(0) if known else None
+            found = moments(grad.detach())
+            self.moments[name] = self.moments[name] + found if name in self.moments else found
 
     def _keep(self, name: str, layer: Weighted, inputs: Any, output: Tensor) -> None:
         """Forward hook: keep a layer's output for its product with its gradient."""
@@ -101,20 +100,25 @@ class Recorder:
             self.gates[name] += product.flatten(2).sum(2)
 
 
-def covariance(rows: Tensor) -> Tensor | None:
-    """Products (n, n) of the centred rows (n, ...), in double precision on the CPU; None where a row is constant."""
+def moments(rows: Tensor) -> Tensor:
+    """Of rows (n, ...): products of the centred rows (n, n), and below the squared length of each mean; in doubles.
+
+    (n + 1, n), a sum over units: the moments of several calls add up.
+    """
     flat = rows.flatten(1)
     means = flat.mean(1, keepdim=True)
-    flat = flat - means
-    found = (flat @ flat.T).double().cpu()
-    power = flat.shape[1] * means[:, 0].double().cpu().square()
-    return None if bool((found.diagonal() <= 1e-10 * power).any()) else found  # rounding makes it about 1e-14
+    centred = flat - means
+    power = flat.shape[1] * means.T.double().square()
+    return torch.cat([(centred @ centred.T).double(), power])
 
 
-def correlation(covariance: Tensor) -> Tensor:
-    """Covariances (n, n) divided by both standard deviations."""
-    scale = covariance.diagonal().sqrt()
-    return (covariance / scale / scale[:, None]).clamp(-1, 1)
+def correlation(moments: Tensor) -> Tensor | None:
+    """The correlation (n, n) of rows with these moments; None where a row is constant, or nearly so by rounding."""
+    products, power = moments[:-1], moments[-1]
+    if bool((products.diagonal() <= 1e-10 * power).any()):  # rounding leaves about 1e-14
+        return None
+    scale = products.diagonal().sqrt()
+    return (products / scale / scale[:, None]).clamp(-1, 1)
 
 
 def _overwrites_first(func: Any) -> bool:

@@ -15,7 +15,7 @@ from nasplat.scoring.blocks import block_maps
 from nasplat.scoring.layers import weighted_layers
 from nasplat.scoring.reasons import NotApplicable
 from nasplat.scoring.recorder import Recorder
-from nasplat.scoring.relus import BeforeOperators
+from nasplat.scoring.relus import BeforeOperators, to_cpu
 
 
 class Run:
@@ -46,10 +46,10 @@ class Run:
             outputs = self.model(self.images.clone())  # a network may overwrite its input
         self.outputs = outputs
         self.found["outputs"] = outputs.detach() if isinstance(outputs, Tensor) else outputs
-        self.found["relu_kernels"] = self.recorder.kernels
+        self.found["relu_kernels"] = to_cpu(self.recorder.kernels)
 
     def logits(self) -> None:
-        """The gradient of the sum of logits with respect to the images and to the inputs of all layers."""
+        """The gradient of the sum of logits with respect to the images and to the outputs of all layers."""
         self.recorder.stage = "logits"
         if not self.images.requires_grad:
             raise NotApplicable(f"inputs of type {self.images.dtype} have no gradient")
