@@ -23,7 +23,7 @@ TRIED = 20
 """So many keys at the top of a table show how it names architectures."""
 
 _HASH = re.compile(r"[0-9a-f]{16}")
-_UNREADABLE = (InvalidArchitecture, ValueError, KeyError, TypeError, IndexError, SyntaxError)
+_UNREADABLE = (InvalidArchitecture, ValueError, KeyError, TypeError, IndexError, AttributeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +67,11 @@ def naming_of(table: str, frame: pd.DataFrame, keys: Sequence[str] | None, space
     for read in (space.notation.read, json.loads):
         arch_of = _reader(keys, read, space)
         first = next(_readable(arch_of, len(keys)), None)
-        if first is not None and space.notation.spell(first[1]) == keys[first[0]]:
-            return Naming(space.notation.spell, rows, arch_of, table)
-        if first is not None:  # JSON in another order, or with spaces
+        if first is None:
+            continue
+        if read is json.loads or space.notation.spell(first[1]) != keys[first[0]]:  # written in another way
             return _by_key(table, arch_of, len(keys))
+        return Naming(space.notation.spell, rows, arch_of, table)
     if all(_HASH.fullmatch(key) for key in keys[:TRIED]):
         return Naming(_own_key, rows, None, table)
     example = space.notation.spell(space.smallest())

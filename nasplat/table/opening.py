@@ -106,6 +106,12 @@ def _checked(table: Table) -> Table:
             f"table {table.name!r} has {len(table)} rows and {len(table.facts)} columns of numbers: "
             f"give one row for each architecture, and a column for each number"
         )
+    for column in table.key:
+        if table.frame[column].isna().any():
+            row = int(table.frame[column].isna().argmax())
+            raise DataError(
+                f"row {row} of table {table.name!r} has no key: fill its column {column!r}, or remove the row"
+            )
     again, times = Counter(table.keys).most_common(1)[0] if table.key else ("", 1)
     if times > 1:
         raise DataError(
