@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from nasplat.scoring import Evidence, NotApplicable, Score, Undefined, gradients, network_outputs
 
-
 IMAGES = 16
 
 

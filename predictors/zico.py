@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torch.nn.utils import parametrize
 
 from nasplat.scoring import (
     Evidence,
@@ -31,9 +32,10 @@ def zico(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
         raise NotApplicable("two batches need two images")
     model = evidence.copy().requires_grad_()
     layers = weighted_layers(model)
-    weights: list[Tensor] = [layer.weight for layer in layers.values()]
     halves = zip(evidence.images.chunk(2), evidence.labels.chunk(2), strict=True)
-    grads = [gradients(classifier_loss(model(x.clone()), y), weights) for x, y in halves]
+    with parametrize.cached():  # so that a parametrized weight is one tensor
+        weights: list[Tensor] = [layer.weight for layer in layers.values()]
+        grads = [gradients(classifier_loss(model(x.clone()), y), weights) for x, y in halves]
     sums = [_signal(torch.stack(pair).double()) for pair in zip(*grads, strict=True)]
     if not any(sums):
         raise Undefined("no weight's gradient varies between the two batches")

@@ -24,10 +24,10 @@ def block_maps(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
     ends = blocks(body)
     if len(ends) < 2:
         raise NotApplicable(f"the network has {len(ends)} blocks, and progress needs two")
-    initialise(model, kaiming_normal)
-    network, x = body.until(list(ends.values())), torch.randn_like(images)
-    with torch.enable_grad():
-        outputs = network(x.requires_grad_())  # whether the weights take gradients or not
+    network = body.until(list(ends.values()))
+    initialise(network, kaiming_normal)
+    with torch.enable_grad():  # also where no weight takes gradients
+        outputs = network(torch.randn_like(images).requires_grad_())
     return dict(zip(ends, outputs, strict=True))
 
 

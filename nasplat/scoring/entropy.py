@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -20,10 +22,12 @@ def component_entropy(name: str, features: Tensor) -> float:
     eigenvalues of zero slightly negative: they count as zero. `name` says whose map it is, for the reason.
     """
     points = features.detach().transpose(0, 1).flatten(1)  # (c, n * h * w)
-    points = points - points.mean(1, keepdim=True)
+    means = points.mean(1, keepdim=True)
+    points = points - means
     covariance = (points @ points.T).double() / points.shape[1]
+    variance, power = float(covariance.trace()), float(means.double().square().sum())
+    if not 1e-10 * power < variance < math.inf:  # rounding makes it about 1e-14
+        raise Undefined(f"the output of {name} has a variance of {variance:.3g}")
     values = torch.linalg.eigvalsh(covariance).clamp(min=0)
-    if not 0 < float(values.sum()) < float("inf"):
-        raise Undefined(f"the output of {name} has no variance that is finite and above zero")
     shares = values / values.sum()
     return -float((shares * (shares + 1e-8).log()).sum())

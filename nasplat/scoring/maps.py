@@ -51,9 +51,9 @@ class Body:
     segments: tuple[Segment, ...]
 
     def until(self, nodes: Sequence[fx.Node]) -> fx.GraphModule:
-        """images -> tuple of these tensors, each safe from operations that work in place; nothing later runs.
+        """images -> tuple of these tensors, each safe from operations that work in place; nothing later is left.
 
-        The module shares the layers of the network and takes its graph over: call this once.
+        The module is the network itself, cut off: call this once.
         """
         graph = self.network.graph
         for node in nodes:
@@ -66,6 +66,7 @@ class Body:
             graph.erase_node(node)
         graph.output(tuple(nodes))
         self.network.recompile()
+        self.network.delete_all_unused_submodules()
         return self.network
 
 
