@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from nasplat.data.seeds import derived_seed
 from nasplat.errors import NasplatError
 from nasplat.prediction.losses import scores_of
+from nasplat.prediction.normal import checked_targets
 from nasplat.prediction.predictor import Prediction, Predictor
 from nasplat.prediction.sample import Sample
 from nasplat.prediction.training import Inputs, Recipe, seeded, train
@@ -55,7 +56,7 @@ class NeuralPredictor(Predictor):
         return dict(self._arguments)
 
     def fit(self, samples: Sequence[Sample], targets: ArrayLike, *, seed: int = 0) -> Self:
-        y = checked_targets(samples, targets)
+        y = checked_targets(len(samples), targets)
         form = self.learn(samples)
         inputs = self.read(samples, form)
         centre, scale = float(y.mean()), float(y.std()) or 1.0
@@ -125,17 +126,3 @@ class NeuralPredictor(Predictor):
 def _scores(network: nn.Module, inputs: Inputs) -> NDArray[np.float64]:
     scores: Tensor = scores_of(network(**inputs))
     return scores.double().numpy()
-
-
-def checked_targets(samples: Sequence[Sample], targets: ArrayLike) -> NDArray[np.float64]:
-    """Targets (n,) of at least two samples; NasplatError for other shapes and for numbers that are not finite."""
-    y = np.asarray(targets, np.float64)
-    if y.shape != (len(samples),) or len(y) < 2:
-        raise NasplatError(
-            f"{len(samples)} samples and targets of shape {y.shape}: give one number for each of two or more"
-        )
-    if not np.isfinite(y).all():
-        raise NasplatError(
-            f"target {int(np.argmin(np.isfinite(y)))} is {y[~np.isfinite(y)][0]}: leave such samples out"
-        )
-    return y
