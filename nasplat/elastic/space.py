@@ -58,6 +58,11 @@ class ElasticSpace(Space):
         extra = {} if self.vocabulary is None else {"vocabulary": self.vocabulary}
         return super().description | extra
 
+    @property
+    def has_networks(self) -> bool:
+        """Always: the subnets."""
+        return True
+
     def default(self) -> Arch:
         """The architecture that the family is known by; what it does not name, or is restricted away, is largest."""
         named = self._default

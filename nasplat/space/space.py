@@ -124,6 +124,11 @@ class Space:
         check_choices(space.choices)
         return space
 
+    @property
+    def has_networks(self) -> bool:
+        """Whether `build` makes networks; the architectures of a published table may be rows only."""
+        return self._build is not None
+
     def check(self) -> None:
         """Raise NasplatError for what can be told to be wrong before anything is built."""
 

@@ -35,22 +35,39 @@ def profile(study: StudyFolder, samples: int, device: str | None) -> Mapping[str
         bench.space.largest(),
         *(bench.space.sample(rng) for _ in range(samples)),
     ]
-    latency = _latency(assembly.plan, bench)
-    sizes, latencies = _sizes(bench, archs), _values(latency, bench, archs[: LATENCY_SAMPLES + 2])
+    known, shown = _measured(assembly, archs) if bench.space.has_networks else _looked_up(assembly, archs)
     return {
         "space": {
             "name": bench.space.name,
             "architectures": bench.space.size,
             "choices": len(bench.space.choices),
         },
-        "smallest, median, largest": {
-            **{name: _spread(values) for name, values in sizes.items()},
-            _labelled(latency): _spread(latencies),
-        },
-        "constraints": _constraints(assembly, sizes | {"latency": latencies}),
+        **shown,
+        "constraints": _constraints(assembly, known),
         **training_in_effect(assembly),
         "time (estimate)": forecast(assembly, archs[2:5]),
     }
+
+
+Numbers = Mapping[str, Sequence[float]]
+"""Values of sampled architectures by metric."""
+
+
+def _measured(assembly: Assembly, archs: Sequence[Arch]) -> tuple[Numbers, dict[str, Any]]:
+    """Sizes of networks and latencies of a few of them, and what to show of both."""
+    bench = assembly.bench
+    latency = _latency(assembly.plan, bench)
+    sizes, latencies = _sizes(bench, archs), _values(latency, bench, archs[: LATENCY_SAMPLES + 2])
+    shown = {name: _spread(values) for name, values in {**sizes, _labelled(latency): latencies}.items()}
+    return {**sizes, "latency": latencies}, {"smallest, median, largest": shown}
+
+
+def _looked_up(assembly: Assembly, archs: Sequence[Arch]) -> tuple[Numbers, dict[str, Any]]:
+    """What tables say of architectures that are rows only."""
+    tables = [metric for metric in assembly.plan.metrics if metric.cost is Cost.LOOKUP]
+    known = {metric.name: _values(metric, assembly.bench, archs) for metric in tables}
+    shown = {name: [min(v), float(np.median(v)), max(v)] for name, v in known.items() if v}
+    return known, {"least, median, most": shown}
 
 
 def training_in_effect(assembly: Assembly) -> dict[str, dict[str, Any]]:

@@ -81,3 +81,14 @@ def test_forecast_of_a_split_smaller_than_a_batch_counts_one_step_an_epoch(write
     rest = '[data]\nname = "toy.py:parity"\nn = 8\n'
     study = write_study(rest, objective='metric = "accuracy"\nepochs = 3\nbatch_size = 64')
     assert not study.profile(samples=3)["time (estimate)"]["one trial"].startswith("0 ")
+
+
+def test_a_space_without_networks_shows_what_its_tables_say(write_study: WriteStudy) -> None:
+    study = write_study(
+        space='name = "toy.py:BARE"', objective='metric = "table:own.csv/loss"\ndirection = "minimize"'
+    )
+    rows = [f"{a},{b},{a * b}" for a in range(1, 7) for b in range(1, 7)]
+    (study.folder / "own.csv").write_text("\n".join(["a,b,loss", *rows]))
+    found = study.profile(200)
+    assert found["least, median, most"]["table:own.csv/loss"][::2] == [1.0, 36.0]
+    assert "smallest, median, largest" not in found

@@ -32,6 +32,11 @@ def ordered(*, values: int = 6) -> Space:
     return Space("ordered", space(values=values).choices[:2], build=build, input_shape=(4,))
 
 
+def bare(*, values: int = 6) -> Space:
+    """Two choices and no networks, as the rows of a table have them."""
+    return Space("bare", space(values=values).choices[:2])
+
+
 def fragile(*, values: int = 6) -> Space:
     """The same choices; every network with kind "round" fails to build."""
 
@@ -55,6 +60,7 @@ def narrow(*, values: int = 6) -> Space:
 
 SPACE = space
 ORDERED = ordered
+BARE = bare
 FRAGILE = fragile
 NARROW = narrow
 
