@@ -42,13 +42,12 @@ class Blend(Predictor):
     plus the square of half their difference.
     """
 
-    needs = frozenset({"encoding", "graph", "scores"})
-
     def __init__(
         self, inputs: Sequence[Input] | None = None, trees: int = 200, prior: Blend | None = None
     ) -> None:
         self.inputs, self.trees, self.prior = inputs, trees, prior
         self._features = Features(inputs)
+        self.needs = self._features.needs
         self._learned: _Learned | None = None
 
     @property

@@ -1,8 +1,8 @@
 """The metrics that a study file can name.
 
 Each factory takes the bench and the further keys of its `[[objective]]` or `[[constraint]]` table. Beside the
-plain names there are `score:NAME` (a zero-cost score), `table:NAME/COLUMN` (a column of a table) and
-`module:function` or `file.py:function` (the user's own).
+plain names there are `score:NAME` (a zero-cost score), `table:NAME/COLUMN` (a column of a table),
+`predicted:NAME` (a trained predictor) and `module:function` or `file.py:function` (the user's own).
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from nasplat.errors import InvalidStudy, expected_one_of
 from nasplat.measure import LatencyResult, count_macs, count_params, device_info, measure_latency
 from nasplat.metric.candidate import Candidate, Workbench, versions
 from nasplat.metric.measurement import Cost, Measurement, Metric
+from nasplat.metric.predicted import PREFIX as PREDICTED
+from nasplat.metric.predicted import predicted_metric
 from nasplat.metric.score import score_metric
 from nasplat.metric.source import source_hash
 from nasplat.metric.table import PREFIX, table_metric
@@ -48,7 +50,7 @@ def metric_names(data: Dataset | None = None) -> list[str]:
     """All plain names, with the one of the data's task, and the scores by their prefix."""
     task = "accuracy" if data is None else data.task.metric
     scores = [f"score:{name}" for name in names("predictors") if isinstance(load("predictors", name), Score)]
-    return [*METRICS, task, *scores, "table:NAME/COLUMN", "module:function"]
+    return [*METRICS, task, *scores, "table:NAME/COLUMN", "predicted:NAME", "module:function"]
 
 
 def _factory(name: str, bench: Workbench, base: Path | None) -> tuple[Factory, Callable[..., Any]]:
@@ -65,6 +67,8 @@ def _factory(name: str, bench: Workbench, base: Path | None) -> tuple[Factory, C
         factory = partial(score_metric, bench, name.removeprefix("score:"), base)
     elif name.startswith(PREFIX):
         factory = partial(table_metric, bench, name, base)
+    elif name.startswith(PREDICTED):
+        factory = partial(predicted_metric, bench, name, base)
     elif ":" in name:
         factory = partial(own_metric, bench, name, base)
     else:

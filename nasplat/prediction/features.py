@@ -40,6 +40,11 @@ class Features:
         self._scales: dict[str, Table] = {}  # block -> (2, columns): mean and deviation
         self._maps: dict[str, NormalScores] = {}  # score -> its normal scores
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """The fields of a sample that may be read."""
+        return frozenset(self.inputs or LEARN)
+
     def fit(self, samples: Sequence[Sample]) -> Self:
         """Learn columns and scales; NasplatError for samples that lack an input."""
         self.columns = {name: LEARN[name](samples) for name in self.inputs or _found(samples)}

@@ -51,7 +51,7 @@ class GaussianProcess:
         from scipy.linalg import cho_solve
 
         kernel, _ = _kernel(terms, logs, _distances(blocks, blocks))
-        factor: Table = np.linalg.cholesky(kernel + _noise(logs) * np.eye(len(y)))
+        factor = np.asarray(np.linalg.cholesky(kernel + _noise(logs) * np.eye(len(y))), np.float64)
         return cls(terms, logs, dict(blocks), np.asarray(cho_solve((factor, True), y)), factor)
 
     def predict(self, blocks: Blocks) -> tuple[Table, Table]:

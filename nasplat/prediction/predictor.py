@@ -29,7 +29,7 @@ class Predictor(ABC):
     arguments, which `arguments` gives back as JSON.
     """
 
-    needs: ClassVar[frozenset[str]]
+    needs: frozenset[str]
     ranks: ClassVar[bool] = False
 
     @property

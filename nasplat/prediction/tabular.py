@@ -26,11 +26,10 @@ class TabularPredictor(Predictor):
     encodings.
     """
 
-    needs = frozenset({"encoding", "graph", "scores"})
-
     def __init__(self, inputs: Sequence[Input] | None, arguments: Mapping[str, Any]) -> None:
         self._arguments = {"inputs": None if inputs is None else list(inputs), **arguments}
         self._features = Features(inputs)
+        self.needs = self._features.needs
         self._learned: Arrays = {}
 
     @abstractmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,9 @@ def fit_predictor(study: StudyFolder, order: Order, folder: Path, watcher: Watch
     figures = _cross_validated(order, study.folder, samples, targets)
     predictor.fit(samples, targets, seed=order.seed)
     card = _card(order, assembly, metric, targets, figures)
+    if predictor.needs & {"scores", "layers"}:
+        read = sorted({name for sample in samples for name in sample.scores})
+        card = replace(card, scores=tuple(read), batch=order.batch)
     save_predictor(predictor, card, folder)
     return card
 

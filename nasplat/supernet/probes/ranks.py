@@ -22,7 +22,7 @@ def kendall(values: Mapping[str, float], truth: Mapping[str, float]) -> float:
     Over the keys that both have: accuracies of two checkpoints, of two seeds, or inherited ones and those of training
     from scratch (arXiv:2001.01431). NaN where a table gives all the same value. NasplatError for fewer than two keys.
     """
-    from scipy.stats import kendalltau  # type: ignore[import-untyped]  # scikit-learn brings it
+    from scipy.stats import kendalltau  # scikit-learn brings it
 
     both = sorted(values.keys() & truth.keys())
     if len(both) < 2:

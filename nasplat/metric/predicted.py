@@ -1,0 +1,63 @@
+"""What a trained predictor says of an architecture, as a metric."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import perf_counter
+
+from nasplat.files import file_hash
+from nasplat.metric.candidate import Candidate, Workbench, versions
+from nasplat.metric.measurement import Cost, Measurement, Metric
+from nasplat.metric.source import source_hash
+from nasplat.prediction import Card, Sample, describe, load_predictor
+from nasplat.prediction.card import ARRAYS, CARD, find_trained
+from nasplat.scoring import load_scores
+
+PREFIX = "predicted:"
+QUARTILES = 1.349
+"""The inter-quartile range of a normal distribution over its standard deviation."""
+
+
+def predicted_metric(bench: Workbench, name: str, base: Path | None) -> Metric:
+    """The mean that a trained predictor gives; NAME is its folder, or the name of one that nasplat ships.
+
+    Its card has to be of the study's space. Scores that it reads are computed on the study's data, of the untrained
+    network. `spread` is the inter-quartile range of a normal distribution with the predicted standard deviation.
+    """
+    folder = find_trained(name.removeprefix(PREFIX), base)
+    predictor, card = load_predictor(folder)
+    card.check(bench.space)
+    known = {score.name: score for score in load_scores(card.scores)}
+    if known:
+        bench.need_data(name)
+        bench.scores.setdefault(card.batch, {}).update(known)
+
+    def measure(candidate: Candidate) -> Measurement:
+        sample = _described(candidate, card)
+        start = perf_counter()
+        found = predictor.predict([sample])
+        spread = QUARTILES * float(found.std[0])
+        return Measurement(float(found.mean[0]), perf_counter() - start, spread)
+
+    origin = {
+        "protocol": "predictor",
+        "weights": file_hash(folder / ARRAYS),
+        "card": file_hash(folder / CARD),
+        "scores": {name: source_hash(score.function) for name, score in known.items()},
+        "seed": bench.seed if known else None,
+        "data": bench.data.identity if known and bench.data is not None else None,
+        **versions(),
+    }
+    unit = "1" if predictor.ranks else card.unit
+    return Metric(name, unit, card.direction, Cost.SCORE if known else Cost.COUNT, origin, measure)
+
+
+def _described(candidate: Candidate, card: Card) -> Sample:
+    """The candidate as the predictor sees it."""
+    arch, space = candidate.arch, candidate.bench.space
+    if not card.scores:
+        return describe(space, [arch])[0]
+    found = candidate.scored(card.batch)
+    values = {name: found[name].value for name in card.scores}
+    layers = {name: found[name].per_module for name in card.scores}
+    return describe(space, [arch], {arch.key: values}, {arch.key: layers})[0]
