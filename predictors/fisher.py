@@ -15,10 +15,10 @@ def fisher(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
     (arXiv:1801.05787), as a score in arXiv:2101.08134, which counts d_c once for each weight of the channel. Higher
     is better. Training mode. A layer called several times has one gate; one that is never called, 0.
     """
-    layers = evidence.layers
+    weights = evidence.weights
     return total(
         {
-            name: 0.5 * gates.square().mean(0).sum() * layers[name].weight[0].numel()
+            name: 0.5 * gates.square().mean(0).sum() * weights[name][0].numel()
             for name, gates in evidence.gate_gradients.items()
         }
     )

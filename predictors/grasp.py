@@ -18,9 +18,7 @@ def grasp(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
     Training mode; 0 for layers without a path to the loss.
     """
     curved = evidence.hessian_gradients
-    return total(
-        {n: -(layer.weight * curved[n]).sum(dtype=torch.float64) for n, layer in evidence.layers.items()}
-    )
+    return total({n: -(w * curved[n]).sum(dtype=torch.float64) for n, w in evidence.weights.items()})
 
 
 SCORE: Score = Score(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
-
 from nasplat.scoring import Evidence, Score, total
 
 
@@ -14,8 +12,7 @@ def l2_norm(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
 
     A baseline: at usual initialisations it grows with the root of the number of weights, whatever they compute.
     """
-    with torch.no_grad():
-        return total({name: layer.weight.norm() for name, layer in evidence.layers.items()})
+    return total({name: w.norm() for name, w in evidence.weights.items()})
 
 
 SCORE: Score = Score(

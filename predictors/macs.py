@@ -7,9 +7,10 @@ from functools import partial
 from typing import Any
 
 from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException
 
 from nasplat.measure import count_macs
-from nasplat.scoring import Evidence, Score, Weighted, weighted_layers
+from nasplat.scoring import Evidence, NotApplicable, Score, Weighted, weighted_layers
 
 
 def macs(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
@@ -23,7 +24,12 @@ def macs(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
     for name, layer in weighted_layers(model).items():
         parts[name] = 0.0
         layer.register_forward_hook(partial(_count, parts, name))
-    return float(count_macs(model, evidence.images)), parts
+    try:
+        return float(count_macs(model, evidence.images)), parts
+    except DataDependentOutputException as error:
+        raise NotApplicable(
+            "the network branches on values: what it computes is not decided by shapes"
+        ) from error
 
 
 def _count(parts: dict[str, float], name: str, layer: Weighted, inputs: Any, output: Tensor) -> None:

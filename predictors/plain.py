@@ -17,9 +17,7 @@ def plain(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
     in published tables, so that lower is better. Training mode; 0 for layers without a path to the loss.
     """
     grads = evidence.weight_gradients
-    return total(
-        {n: (layer.weight * grads[n]).sum(dtype=torch.float64) for n, layer in evidence.layers.items()}
-    )
+    return total({n: (w * grads[n]).sum(dtype=torch.float64) for n, w in evidence.weights.items()})
 
 
 SCORE: Score = Score(

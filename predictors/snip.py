@@ -15,7 +15,7 @@ def snip(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
     Higher is better. Training mode; 0 for layers without a path to the loss.
     """
     grads = evidence.weight_gradients
-    return total({n: (layer.weight * grads[n]).abs().sum() for n, layer in evidence.layers.items()})
+    return total({n: (w * grads[n]).abs().sum() for n, w in evidence.weights.items()})
 
 
 SCORE: Score = Score(

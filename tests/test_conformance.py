@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from nasplat.conformance import SCORE_PROMISES, SPACE_PROMISES, check_score, check_space
 from nasplat.elastic import ElasticSpace
 from nasplat.errors import NasplatError
-from nasplat.plugins import load
+from nasplat.plugins import load, names
 from nasplat.scoring import Evidence, NotApplicable, Score
 from nasplat.space import Arch, Space, categorical, ordinal
 
@@ -167,7 +167,7 @@ def test_arguments_that_change_networks_must_change_the_hash() -> None:
     assert check_space(lambda classes: Plain(), classes=3) == []
 
 
-@pytest.mark.parametrize("name", ["synflow", "nwot"])
+@pytest.mark.parametrize("name", [n for n in names("predictors") if isinstance(load("predictors", n), Score)])
 @pytest.mark.parametrize("promise", SCORE_PROMISES)
 def test_the_built_in_scores_keep_every_promise(name: str, promise: str) -> None:
     assert check_score(load("predictors", name), only=promise) == []

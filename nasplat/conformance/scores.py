@@ -78,23 +78,25 @@ def repeatable_answer(case: ScoreCase) -> None:
 
 
 def untouched_network(case: ScoreCase) -> None:
-    """Weights, buffers, gradients, modes and the batch stay as they were, and no random draw is moved."""
+    """Weights, buffers, gradients, modes, hooks and the batch stay as they were, and no random draw is moved."""
     model = copy.deepcopy(case.model)
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     kept = copy.deepcopy(
         (model.state_dict(), [m.training for m in model.modules()], case.images, case.labels)
     )
-    state = torch.random.get_rng_state()
+    state, hooks = torch.random.get_rng_state(), _hooks(model)
     score(model, case.images, case.labels, [case.entry])
     expect(torch.equal(torch.random.get_rng_state(), state), "the global random state has moved")
     expect(torch.equal(kept[2], case.images) and torch.equal(kept[3], case.labels), "the batch has changed")
+    expect(_hooks(model) == hooks, "hooks are left behind")
     expect(kept[1] == [m.training for m in model.modules()], "training modes have changed")
     for name, tensor in model.state_dict().items():
         expect(torch.equal(kept[0][name], tensor), f"{name} has changed")
     for name, parameter in model.named_parameters():
         ones = parameter.grad is not None and bool((parameter.grad == 1).all())
         expect(ones, f"the gradient of {name} has changed")
+        expect(parameter.requires_grad, f"{name} no longer takes gradients")
 
 
 def declared_needs(case: ScoreCase) -> None:
@@ -106,6 +108,13 @@ def declared_needs(case: ScoreCase) -> None:
     if "labels" not in case.entry.needs:
         other = case.result(labels=case.labels.roll(1))
         expect(_same(first, other), "other labels change the score, but needs lacks 'labels'")
+
+
+def _hooks(model: nn.Module) -> int:
+    """How many functions hang on modules and parameters."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    on_modules = sum(len(getattr(module, kind)) for module in model.modules() for kind in kinds)
+    return on_modules + sum(len(parameter._backward_hooks or ()) for parameter in model.parameters())
 
 
 def _same(a: ScoreResult, b: ScoreResult) -> bool:

@@ -42,15 +42,16 @@ def score(
         "batch": batch_digest(images, labels),
         "torch": torch.__version__,
     }
-    passes = run_passes(model, images, labels, [s.shares for s in scores], seed)
-    results = {}
-    for entry in scores:
-        evidence = Evidence(model, images, labels, {name: passes.found[name] for name in entry.shares})
-        start = time.perf_counter()
-        with seeded(model, seed), torch.enable_grad():
-            value, parts, status, reason = _attempt(entry, evidence)
-        seconds = time.perf_counter() - start + passes.seconds(entry.shares)
-        results[entry.name] = ScoreResult(value, dict(parts), seconds, status, reason, dict(origin))
+    with torch.inference_mode(False), torch.enable_grad():
+        passes = run_passes(model, images, labels, [s.shares for s in scores], seed)
+        results = {}
+        for entry in scores:
+            evidence = Evidence(model, images, labels, {name: passes.found[name] for name in entry.shares})
+            start = time.perf_counter()
+            with seeded(model, seed):
+                value, parts, status, reason = _attempt(entry, evidence)
+            seconds = time.perf_counter() - start + passes.seconds(entry.shares)
+            results[entry.name] = ScoreResult(value, dict(parts), seconds, status, reason, dict(origin))
     return results
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from nasplat.errors import NasplatError
 from nasplat.scoring.layers import Weighted, weighted_layers
@@ -31,6 +32,13 @@ class Evidence:
     def layers(self) -> dict[str, Weighted]:
         """Convolutions and linear layers of the network by name, in `modules()` order; to be read."""
         return weighted_layers(self.model)
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The weights of the layers, without gradients."""
+        made = any(parametrize.is_parametrized(layer) for layer in self.layers.values())
+        layers = weighted_layers(self.copy()) if made else self.layers  # making a weight may move buffers
+        return {name: layer.weight.detach() for name, layer in layers.items()}
 
     def copy(self) -> nn.Module:
         """A private copy of the network in training mode, to be changed at will."""

@@ -66,7 +66,7 @@ def run_passes(
             passes.spent[stage] = time.perf_counter() - start
             start = time.perf_counter()
     for name in wanted:
-        failed = failures.get(PASSES[name][-1]) or run.recorder.problems.get(name)
+        failed = failures.get(PASSES[name][-1]) or run.problems.get(name)
         passes.found[name] = failed or run.found[name]
     return passes
 

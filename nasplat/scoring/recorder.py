@@ -25,12 +25,15 @@ class _Output:
 class Recorder:
     """Hooks on a private copy that reduce what passes by to small tensors, and keep no graph.
 
-    stage: the pass that runs. problems: why a pass has no answer although it ran. looks: for BeforeOperators.
+    stage: the pass that runs. looks: for BeforeOperators. problems: gets the reason where a pass has no answer
+    although it ran.
     """
 
-    def __init__(self, model: nn.Module, batch: int, wanted: frozenset[str]) -> None:
+    def __init__(
+        self, model: nn.Module, batch: int, wanted: frozenset[str], problems: dict[str, Exception]
+    ) -> None:
         self.batch, self.stage = batch, "forward"
-        self.problems: dict[str, Exception] = {}
+        self.problems = problems
         self.kernels: dict[str, Tensor] = {}
         self.gates: dict[str, Tensor] = {}
         self.moments: dict[str, Tensor] = {}

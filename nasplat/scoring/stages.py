@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from nasplat.scoring.blocks import block_maps
 from nasplat.scoring.layers import weighted_layers
@@ -19,33 +20,35 @@ from nasplat.scoring.relus import BeforeOperators, to_cpu
 
 
 class Run:
-    """A private copy of `source` in training mode, on its way through the stages."""
+    """The stages on private copies of `source` in training mode. problems: passes that have no answer, and why."""
 
     def __init__(
         self, source: nn.Module, batch: tuple[Tensor, Tensor], wanted: frozenset[str], stages: frozenset[str]
     ) -> None:
         self.source, self.wanted, self.stages = source, wanted, stages
-        self.model = model = copy.deepcopy(source).train()
         self.images, self.labels = batch[0].detach(), batch[1]
         self.found: dict[str, Any] = {}
-        self.recorder = Recorder(model, len(self.images), wanted)
-        self.weights: dict[str, Tensor] = {
-            name: layer.weight for name, layer in weighted_layers(model).items()
-        }
-        model.requires_grad_(False)
-        for weight in self.weights.values():
-            weight.requires_grad_("loss" in stages)
+        self.problems: dict[str, Exception] = {}
 
     def forward(self) -> None:
         """Outputs, with what the hooks note on the way."""
-        graph = bool(self.stages - {"forward", "blocks"})
+        model = copy.deepcopy(self.source).train().requires_grad_(False)
+        self.recorder = Recorder(model, len(self.images), self.wanted, self.problems)
         if "logits" in self.stages and self.images.is_floating_point():
             self.images.requires_grad_()
+        graph = not self.stages.isdisjoint({"logits", "loss"})
         watch = BeforeOperators(self.recorder.looks) if self.recorder.looks else nullcontext()
-        with torch.set_grad_enabled(graph), watch:
-            outputs = self.model(self.images.clone())  # a network may overwrite its input
-        self.outputs = outputs
-        self.found["outputs"] = outputs.detach() if isinstance(outputs, Tensor) else outputs
+        layers = weighted_layers(model)
+        with parametrize.cached():  # so that a parametrized weight is one tensor
+            self.weights: dict[str, Tensor] = {name: layer.weight for name, layer in layers.items()}
+            for weight in self.weights.values():
+                weight.requires_grad_("loss" in self.stages)
+            with torch.set_grad_enabled(graph), watch:
+                self.outputs = model(self.images.clone())  # it may overwrite its input
+            self.recomputed = [
+                name for name, layer in layers.items() if layer.weight is not self.weights[name]
+            ]
+        self.found["outputs"] = self.outputs.detach() if isinstance(self.outputs, Tensor) else self.outputs
         self.found["relu_kernels"] = to_cpu(self.recorder.kernels)
 
     def logits(self) -> None:
@@ -60,6 +63,10 @@ class Run:
     def loss(self) -> None:
         """The gradient of the mean cross entropy with respect to all weights."""
         self.recorder.stage = "loss"
+        if self.recomputed:
+            raise NotApplicable(
+                f"{self.recomputed[0]} makes its weight anew at each call: it has no gradient of its own"
+            )
         curved = "hessian_gradients" in self.wanted
         grads = gradients(
             classifier_loss(self.outputs, self.labels), list(self.weights.values()), create_graph=curved
@@ -72,6 +79,10 @@ class Run:
         """The gradient of g.detach() * g, which is H g."""
         self.recorder.stage = "curvature"
         product = sum(((g.detach() * g).sum() for g in self.live if g.requires_grad), torch.zeros(()))
+        if "torch::autograd::Error" in operators(
+            product
+        ):  # on no path to a weight, autograd would not notice
+            raise NotApplicable("an operator is once differentiable: H g would lack what passes through it")
         products = gradients(product, list(self.weights.values()))
         self.found["hessian_gradients"] = dict(zip(self.weights, products, strict=True))
 
@@ -124,3 +135,15 @@ def gradients(
     return torch.autograd.grad(
         value, inputs, retain_graph=retain, create_graph=create_graph, materialize_grads=True
     )
+
+
+def operators(value: Tensor) -> set[str]:
+    """Names of all operators in the graph of a tensor."""
+    found, left, names = set(), [value.grad_fn], set()
+    while left:
+        node = left.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            names.add(node.name())
+            left.extend(following for following, _ in node.next_functions)
+    return names
