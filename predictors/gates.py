@@ -22,17 +22,17 @@ ENDS = ("input", "output")
 class GatedFlow(nn.Module):
     """Information starts at "input" and is read at "output"; every operation gates what passes it.
 
-    In each of some steps a node takes sigmoid(W_o e) * sum_j (x_j W) over its predecessors j, e being the embedding of
-    its operation, and adds it to what it has. The cell needs no more steps than edges on its longest path.
+    In each layer a node takes sigmoid(W_o e) * sum_j (x_j W) over its predecessors j, e being the embedding of
+    its operation, and adds it to what it has. The cell needs no more layers than edges on its longest path.
     Shapes: operations (n, v, w), adjacency (n, v, v), ends (n, v, 2) -> (n,), or (n, 2) for two outputs.
     """
 
-    def __init__(self, words: int, hidden: int, steps: int, outputs: int) -> None:
+    def __init__(self, words: int, hidden: int, layers: int, outputs: int) -> None:
         super().__init__()
         self.embedding = nn.Linear(words, EMBEDDING, bias=False)
         self.start = nn.Parameter(torch.randn(hidden) / hidden**0.5)
-        self.gates = nn.ModuleList(nn.Linear(EMBEDDING, hidden) for _ in range(steps))
-        self.flows = nn.ModuleList(nn.Linear(hidden, hidden, bias=False) for _ in range(steps))
+        self.gates = nn.ModuleList(nn.Linear(EMBEDDING, hidden) for _ in range(layers))
+        self.flows = nn.ModuleList(nn.Linear(hidden, hidden, bias=False) for _ in range(layers))
         self.head = nn.Sequential(
             nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(DROPOUT), nn.Linear(hidden, outputs)
         )
@@ -52,7 +52,7 @@ class Gates(NeuralPredictor):
     """The predictor of "A Generic Graph-based Neural Architecture Encoding Scheme" (arXiv:2004.01899).
 
     Operations lie on nodes here, in cells that have an "input" and an "output". Published: 128 units in 4 layers,
-    pairwise hinge with margin 0.1. steps: at least the edges on the longest path that shall count.
+    pairwise hinge with margin 0.1. layers: at least the edges on the longest path that shall count.
     """
 
     needs = frozenset({"graph"})
@@ -62,13 +62,13 @@ class Gates(NeuralPredictor):
         *,
         loss: LossName = "hinge",
         hidden: int = 64,
-        steps: int = 5,
-        epochs: int = 200,
+        layers: int = 5,
+        steps: int = 800,
         members: int = 3,
     ) -> None:
-        known = {"loss": loss, "hidden": hidden, "steps": steps, "epochs": epochs, "members": members}
-        super().__init__(known, Recipe(loss=loss, epochs=epochs, members=members))
-        self.hidden, self.steps = hidden, steps
+        known = {"loss": loss, "hidden": hidden, "layers": layers, "steps": steps, "members": members}
+        super().__init__(known, Recipe(loss=loss, steps=steps, members=members))
+        self.hidden, self.layers = hidden, layers
 
     def learn(self, samples: Sequence[Sample]) -> Form:
         words = Vocabulary.of(graphs_of(samples)).words
@@ -83,7 +83,7 @@ class Gates(NeuralPredictor):
         return batch | {"ends": batch["operations"][:, :, places]}
 
     def network(self, form: Form) -> nn.Module:
-        return GatedFlow(len(form["words"]), self.hidden, self.steps, outputs(self.recipe.loss))
+        return GatedFlow(len(form["words"]), self.hidden, self.layers, outputs(self.recipe.loss))
 
 
 PREDICTOR: PredictorFactory = Gates

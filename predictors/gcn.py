@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +28,7 @@ class GraphConvolutions(nn.Module):
     def __init__(self, words: int, hidden: int, layers: int, outputs: int) -> None:
         super().__init__()
         widths = [words + 1, *[hidden] * layers]
-        self.linears = nn.ModuleList(nn.Linear(i, o) for i, o in zip(widths, widths[1:], strict=False))
+        self.linears = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(widths))
         self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(layers))
         self.head = nn.Linear(hidden, outputs)
 
@@ -63,11 +64,11 @@ class Gcn(NeuralPredictor):
         loss: LossName = "hinge",
         hidden: int = 64,
         layers: int = 4,
-        epochs: int = 200,
+        steps: int = 800,
         members: int = 3,
     ) -> None:
-        known = {"loss": loss, "hidden": hidden, "layers": layers, "epochs": epochs, "members": members}
-        super().__init__(known, Recipe(loss=loss, epochs=epochs, members=members))
+        known = {"loss": loss, "hidden": hidden, "layers": layers, "steps": steps, "members": members}
+        super().__init__(known, Recipe(loss=loss, steps=steps, members=members))
         self.hidden, self.layers = hidden, layers
 
     def learn(self, samples: Sequence[Sample]) -> Form:

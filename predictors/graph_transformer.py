@@ -86,11 +86,11 @@ class GraphTransformer(NeuralPredictor):
         loss: LossName = "hinge",
         places: Literal["heat", "eigenvectors"] = "heat",
         hidden: int = 64,
-        epochs: int = 150,
+        steps: int = 800,
         members: int = 3,
     ) -> None:
-        known = {"loss": loss, "places": places, "hidden": hidden, "epochs": epochs, "members": members}
-        super().__init__(known, Recipe(loss=loss, epochs=epochs, members=members))
+        known = {"loss": loss, "places": places, "hidden": hidden, "steps": steps, "members": members}
+        super().__init__(known, Recipe(loss=loss, steps=steps, members=members))
         self.places, self.hidden = places, hidden
 
     def learn(self, samples: Sequence[Sample]) -> Form:

@@ -121,11 +121,11 @@ class ParZC(NeuralPredictor):
         bayesian: bool = False,
         align: Literal["place", "name"] = "place",
         loss: LossName = "hinge",
-        epochs: int = 200,
+        steps: int = 800,
         members: int = 3,
     ) -> None:
         own = {"network": network, "bayesian": bayesian, "align": align}
-        shared: dict[str, Any] = {"loss": loss, "epochs": epochs, "members": members}
+        shared: dict[str, Any] = {"loss": loss, "steps": steps, "members": members}
         super().__init__(own | shared, Recipe(**shared))
         self.kind, self.bayesian, self.align = network, bayesian, align
 

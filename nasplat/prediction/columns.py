@@ -69,12 +69,10 @@ def table(rows: Sequence[Mapping[str, float]], names: Sequence[str]) -> Floats:
 
 
 def scaled(values: Floats, scales: Scales) -> NDArray[np.float32]:
-    """z-scores of a table whose columns are the names of the scales, then 1 where a value was known, (n, 2 names)."""
-    columns = [scale(values[:, i]) for i, scale in enumerate(scales.values())]
-    known = np.isfinite(values)
-    return np.concatenate([np.array(columns).reshape(len(scales), len(values)).T, known], 1).astype(
-        np.float32
-    )
+    """Of a table (n, names) of the scales' names: each z-score followed by 1 where it was known, (n, 2 names)."""
+    scores = [scale(values[:, i]) for i, scale in enumerate(scales.values())]
+    pairs = np.stack([np.array(scores).reshape(len(scales), len(values)).T, np.isfinite(values)], 2)
+    return pairs.reshape(len(values), -1).astype(np.float32)
 
 
 def as_json(scales: Scales) -> dict[str, Any]:

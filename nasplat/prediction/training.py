@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeAlias
 
 import torch
@@ -20,11 +21,12 @@ Inputs: TypeAlias = dict[str, Tensor]
 class Recipe:
     """How a network is trained: AdamW with weight decay, its rate falling to zero along a cosine.
 
-    epochs are passes over all samples, in batches in random order. members: networks in the ensemble.
+    steps: batches, whatever the number of samples, so that the time of a fit does not depend on it; samples come
+    in random order, each once before any comes again. members: networks in the ensemble.
     """
 
     loss: LossName = "hinge"
-    epochs: int = 150
+    steps: int = 800
     batch: int = 32
     rate: float = 1e-3
     decay: float = 5e-4
@@ -36,24 +38,22 @@ def train(network: nn.Module, inputs: Inputs, targets: Tensor, recipe: Recipe) -
 
     Batches and dropout draw from torch's global random state: see `seeded`.
     """
-    n, loss = len(targets), LOSSES[recipe.loss]
-    steps = recipe.epochs * -(-n // recipe.batch)
+    loss = LOSSES[recipe.loss]
     optimizer = torch.optim.AdamW(network.parameters(), recipe.rate, weight_decay=recipe.decay, fused=True)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.steps)
     network.train()
-    for _ in range(recipe.epochs):
-        for rows in torch.randperm(n).split(recipe.batch):
-            optimizer.zero_grad()
-            loss(network(**taken(inputs, rows)), targets[rows]).backward()
-            optimizer.step()
-            schedule.step()
+    for rows in islice(_batches(len(targets), recipe.batch), recipe.steps):
+        optimizer.zero_grad()
+        loss(network(**taken(inputs, rows)), targets[rows]).backward()
+        optimizer.step()
+        schedule.step()
     network.eval()
 
 
-@torch.no_grad()
-def outputs_of(network: nn.Module, read: Callable[[slice], Inputs], n: int, batch: int = 2048) -> Tensor:
-    """What a network puts out for n samples, read and judged batch by batch."""
-    return torch.cat([network(**read(slice(start, start + batch))) for start in range(0, n, batch)])
+def _batches(n: int, size: int) -> Iterator[Tensor]:
+    """Numbers of samples, without end: batches of one random order after the other, all about equally large."""
+    while True:
+        yield from torch.randperm(n).tensor_split(-(-n // size))
 
 
 def taken(inputs: Mapping[str, Tensor], rows: Tensor) -> Inputs:
