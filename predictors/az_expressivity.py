@@ -8,7 +8,7 @@ from nasplat.scoring import Evidence, Score, component_entropies
 
 
 def az_expressivity(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
-    """Sum over blocks of the entropy of their maps' principal components (AZ-NAS, arXiv:2403.19232, equation 3).
+    """Sum over blocks of the entropy of their maps' principal components (AZ-NAS, arXiv:2403.19232).
 
     Blocks, the stem included, weights and images: nasplat.scoring.block_maps; images (n, c, h, w) give their shape.
     Higher is better. Per module: each block's entropy. Undefined where a block's output is constant.

@@ -9,7 +9,7 @@ from nasplat.scoring import Evidence, Score, component_entropies
 
 
 def az_progressivity(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
-    """The smallest growth from block to block of the entropy of az_expressivity (AZ-NAS, arXiv:2403.19232, equation 4).
+    """The smallest growth from block to block of the entropy of az_expressivity (AZ-NAS, arXiv:2403.19232).
 
     Blocks, the stem included, weights and images: nasplat.scoring.block_maps; images (n, c, h, w) give their shape.
     Higher is better. Per module: each block's growth over the one before; the first block has none. Undefined

@@ -13,7 +13,7 @@ from nasplat.scoring import Evidence, Score, Undefined, gradients
 
 
 def az_trainability(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
-    """Mean over blocks of 2 - s - 1 / (s + 1e-6), at most 0, where s = 1 (AZ-NAS, arXiv:2403.19232, equation 8).
+    """Mean over blocks of 2 - s - 1 / (s + 1e-6), at most 0, where s = 1 (AZ-NAS, arXiv:2403.19232).
 
     s is the largest singular value of g_in^T g_out / (n h w), which estimates the block's Jacobian averaged over
     positions: g_out (n h w, c_out) random signs, g_in (n h w, c_in) their product with the Jacobian. Where the block

@@ -14,7 +14,7 @@ SAMPLES, SIDE = 3000, 4
 
 
 def linear_regions(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
-    """The number of different patterns of active ReLUs among the inputs (TE-NAS, arXiv:2102.11535, section 3.1.2).
+    """The number of different patterns of active ReLUs among the inputs (TE-NAS, arXiv:2102.11535).
 
     Inputs: 3,000 standard normal images of 4 x 4 pixels with the channels of images (n, c, h, w), tiny as in the paper
     (3 x 3 there; an even side keeps strided layers and pools of one size). A network that does not run on these

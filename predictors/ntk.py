@@ -16,7 +16,7 @@ def ntk(evidence: Evidence, images: int = IMAGES) -> tuple[float, Mapping[str, f
     """lambda_max / lambda_min of K = G G^T, row i of G the gradient of the sum of image i's logits. Lower is better.
 
     The gradient is that with respect to all parameters with "weight" in their names, those of norms included, in
-    training mode: the images are one batch of the batch norms. TE-NAS (arXiv:2102.11535, section 3.1.1), which
+    training mode: the images are one batch of the batch norms. TE-NAS (arXiv:2102.11535), which
     takes 64 images. Here `images` of the batch count, the first ones: n of them cost n passes back through all n.
     Labels are not used. K is summed in double precision.
     Per module: the change of log kappa per relative change of this module's own part K_l of the kernel, v^T K_l v /

@@ -20,7 +20,7 @@ def zen(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
     """log D + sum over batch norms of log sqrt(mean running variance), D the mean of |F(x) - F(x + 0.01 e)|_1.
 
     F: the network from images to its last maps, before pooling. Its weights, x and e are standard normal, biases 0,
-    norms 1 and 0; images (n, c, h, w) give their shape only. "Zen-NAS" (arXiv:2102.01063, algorithm 1), one draw.
+    norms 1 and 0; images (n, c, h, w) give their shape only. "Zen-NAS" (arXiv:2102.01063), one draw.
     Running variances begin at 1 and are read after both passes, as in the authors' code: with the usual momentum, 0.81
     and 0.09 and 0.1 times both batches' variances. Higher is better. Per module: each batch norm's term; "" is
     log D. Without batch norms log D alone counts, in double precision, as nothing keeps the signal in range.

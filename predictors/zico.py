@@ -23,7 +23,7 @@ from nasplat.scoring import (
 def zico(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
     """Sum over layers of log(sum over weights of mean|g| / std(g)), g the loss gradients of two batches.
 
-    "ZiCo" (arXiv:2301.11300, equation 16): the batches are the two halves of images (n, ...), labels (n,), mean and
+    "ZiCo" (arXiv:2301.11300): the batches are the two halves of images (n, ...), labels (n,), mean and
     population standard deviation go over them, and weights whose gradient is the same in both count nothing.
     Higher is better. Per module: each layer's logarithm; 0 for a layer without such weights, which adds nothing.
     NotApplicable to fewer than two images. Undefined where no gradient varies, as in a dead network.

@@ -18,7 +18,7 @@ def component_entropies(maps: dict[str, Tensor]) -> dict[str, float]:
 def component_entropy(name: str, features: Tensor) -> float:
     """- sum p log(p + 1e-8), p the shares of the eigenvalues of the covariance of a map's channels; at most log c.
 
-    features (n, c, h, w): n * h * w points of c channels. AZ-NAS (arXiv:2403.19232, section 3.2). Rounding makes
+    features (n, c, h, w): n * h * w points of c channels. AZ-NAS (arXiv:2403.19232). Rounding makes
     eigenvalues of zero slightly negative: they count as zero. `name` says whose map it is, for the reason.
     """
     points = features.detach().transpose(0, 1).flatten(1)  # (c, n * h * w)
