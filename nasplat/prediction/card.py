@@ -130,7 +130,10 @@ def _toml(page: Mapping[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
-    """A text, number, truth or list of these as JSON, which TOML reads alike; JSON has no numbers without end."""
+    """A text, number, truth or list of these as JSON, which TOML reads alike; JSON has no numbers without end, TOML
+    no tables in its form."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_value(key)} = {_value(entry)}" for key, entry in value.items()) + "}"
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
