@@ -26,15 +26,17 @@ class Ridge(TabularPredictor):
     def learn(self, x: Table, y: Table, seed: int) -> Arrays:
         from sklearn.linear_model import BayesianRidge
 
-        line = BayesianRidge().fit(x, y)
-        values = np.array([line.intercept_, 1 / line.alpha_])
+        centre, scale = float(y.mean()), float(y.std()) or 1.0
+        line = BayesianRidge().fit(x, (y - centre) / scale)
+        values = np.array([line.intercept_, 1 / line.alpha_, centre, scale])
         return {"weights": line.coef_, "covariance": line.sigma_, "means": x.mean(0), "values": values}
 
     def judge(self, x: Table, learned: Mapping[str, NDArray[Any]]) -> Prediction:
-        offset, noise = learned["values"]
+        offset, noise, centre, scale = learned["values"]
         away = x - learned["means"]
         variance = noise + np.einsum("ni,ij,nj->n", away, learned["covariance"], away)
-        return Prediction(x @ learned["weights"] + offset, np.sqrt(np.maximum(variance, 0.0)))
+        mean = x @ learned["weights"] + offset
+        return Prediction(centre + scale * mean, scale * np.sqrt(np.maximum(variance, 0.0)))
 
 
 PREDICTOR: PredictorFactory = Ridge
