@@ -18,8 +18,8 @@ class LatencyTable(Predictor):
 
     The usual predictor of hardware-aware search (FBNet, arXiv:1812.03443, section 3.2). Its costs are least squares of
     relative errors on measured networks, with a ridge in units of one network, or non-negative least squares.
-    `blocks` gives measured costs by "choice=value" instead; `fit` then learns the base alone. The standard deviation
-    is the relative one of the residuals, times the prediction.
+    `blocks` gives measured costs by "choice=value" instead; such a table predicts at once, and `fit` learns the base
+    alone. The standard deviation is the relative one of the residuals, times the prediction; 0 without `fit`.
     """
 
     needs = frozenset[str]()
@@ -44,21 +44,23 @@ class LatencyTable(Predictor):
     @property
     def table(self) -> dict[str, float]:
         """The costs by "choice=value", and the "base"; a choice of many numbers has that of a standard deviation."""
-        names = [] if self._blocks is None else self._blocks.names
-        return dict(zip(["base", *names], self._costs.tolist(), strict=False))
+        base = {"base": float(self._costs[0])}
+        if self._blocks is None:
+            return base | (self.given or {})
+        return base | dict(zip(self._blocks.names, self._costs[1:].tolist(), strict=True))
 
     def fit(self, samples: Sequence[Sample], targets: ArrayLike, *, seed: int = 0) -> Self:
         y = latencies(samples, targets)
-        self._blocks = Blocks.of(samples)
-        x = _with_base(self._blocks.columns(samples))
-        self._costs = self._learned(x, y) if self.given is None else self._measured(x, y, self.given)
-        self._spread = float(np.std(y / (x @ self._costs) - 1))
+        if self.given is None:
+            self._blocks = Blocks.of(samples)
+            self._costs = self._learned(self._blocks.columns(samples), y)
+        else:
+            self._costs = np.array([np.median(y - self._sums(samples))])
+        self._spread = float(np.std(y / self.predict(samples).mean - 1))
         return self
 
     def predict(self, samples: Sequence[Sample]) -> Prediction:
-        if self._blocks is None:
-            raise NasplatError("the look-up table has learned nothing yet: call fit first")
-        mean = _with_base(self._blocks.columns(samples)) @ self._costs
+        mean = self._costs[0] + self._sums(samples)
         return Prediction(mean, np.abs(mean) * self._spread)
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -70,31 +72,32 @@ class LatencyTable(Predictor):
         self._costs, self._spread = np.array(arrays["costs"]), float(rest["spread"])
         return self
 
+    def _sums(self, samples: Sequence[Sample]) -> Floats:
+        """What the blocks of each sample cost together, without the base."""
+        if self.given is not None:
+            return np.array([_sum(self.given, sample) for sample in samples])
+        if self._blocks is None:
+            raise NasplatError("the look-up table has learned nothing yet: call fit first, or give it blocks")
+        return np.asarray(self._blocks.columns(samples) @ self._costs[1:])
+
     def _learned(self, x: Floats, y: Floats) -> Floats:
-        """Costs that minimise sum_i (1 - x_i c / y_i)^2 + ridge |c / median(y)|^2."""
+        """Base and costs that minimise sum_i (1 - (b + x_i c) / y_i)^2 + ridge |c / median(y)|^2."""
         from scipy.optimize import nnls
 
         unit = float(np.median(y))
-        penalty = np.sqrt(self.ridge) * np.eye(x.shape[1])[1:]  # not on the base
-        rows, ones = np.r_[x * (unit / y)[:, None], penalty], np.r_[np.ones(len(y)), np.zeros(len(penalty))]
+        penalty = np.sqrt(self.ridge) * np.eye(1 + x.shape[1])[1:]  # not on the base
+        rows = np.r_[np.c_[np.ones(len(x)), x] * (unit / y)[:, None], penalty]
+        ones = np.r_[np.ones(len(y)), np.zeros(len(penalty))]
         costs: Floats = nnls(rows, ones)[0] if self.nonnegative else np.linalg.lstsq(rows, ones)[0]
         return np.asarray(costs * unit)
 
-    def _measured(self, x: Floats, y: Floats, given: Mapping[str, float]) -> Floats:
-        """The given costs, and the base that is left over at the median network."""
-        assert self._blocks is not None
-        missing = [name for name in self._blocks.names if name not in given]
-        if missing:
-            raise NasplatError(
-                f"no measured latency of block {missing[0]!r}: add it to blocks (milliseconds)"
-            )
-        costs = np.array([0.0, *(given[name] for name in self._blocks.names)])
-        costs[0] = np.median(y - x @ costs)
-        return costs
 
-
-def _with_base(x: Floats) -> Floats:
-    return np.c_[np.ones(len(x)), x]
+def _sum(given: Mapping[str, float], sample: Sample) -> float:
+    names = [f"{name}={value}" for name, value in sample.arch.items()]
+    missing = [name for name in names if name not in given]
+    if missing:
+        raise NasplatError(f"no measured latency of block {missing[0]!r}: add it to blocks (milliseconds)")
+    return sum(given[name] for name in names)
 
 
 PREDICTOR: PredictorFactory = LatencyTable
