@@ -30,7 +30,7 @@ class GatedFlow(nn.Module):
     def __init__(self, words: int, hidden: int, layers: int, outputs: int) -> None:
         super().__init__()
         self.embedding = nn.Linear(words, EMBEDDING, bias=False)
-        self.start = nn.Parameter(torch.randn(hidden) / hidden**0.5)
+        self.start = nn.Parameter(torch.randn(hidden))
         self.gates = nn.ModuleList(nn.Linear(EMBEDDING, hidden) for _ in range(layers))
         self.flows = nn.ModuleList(nn.Linear(hidden, hidden, bias=False) for _ in range(layers))
         self.head = nn.Sequential(
