@@ -1,0 +1,114 @@
+"""The methods that are compared: what each knows, and what it learns from labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pools import Pool, pool, prior_pool, with_weak_labels
+
+import nasplat as nas
+from nasplat.plugins import names
+from nasplat.prediction import Prediction, Predictor, aggregate
+
+CONTROL = "forest on encodings and scores"
+NB201 = ("nb201_zc/cifar10", "nb201_zc/cifar100")
+MIXED = ("flops_m", "nwot", "synflow", "jacov")
+"""The scores of the aggregate, those of them that a table has."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A plug-in with its arguments. weak: it knows accuracies after 12 epochs. prior: it starts from TransNAS cells.
+
+    needs: a kind of column without which the row makes no sense. pools: the tables it is for, all if empty.
+    """
+
+    plug_in: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    weak: bool = False
+    prior: bool = False
+    pools: tuple[str, ...] = ()
+
+    def knows(self, name: str) -> Pool:
+        """The pool as this method sees it."""
+        return with_weak_labels(name) if self.weak else pool(name)
+
+    def make(self) -> Predictor:
+        """A predictor that has learned nothing yet."""
+        made: Predictor = nas.load("predictors", self.plug_in)(**self.arguments)
+        if self.prior:
+            made.prior = trained_prior()  # type: ignore[attr-defined]
+        return made
+
+
+@cache
+def trained_prior() -> Predictor:
+    """A blend on the graphs of TransNAS cells: scores of other images do not carry over."""
+    samples, targets = prior_pool()
+    prior: Predictor = nas.load("predictors", "blend")(inputs=["graph"]).fit(samples, targets)
+    return prior
+
+
+def mixed(known: Pool, judged: Sequence[int]) -> np.ndarray:
+    """Sum of log relative ranks over the judged networks."""
+    present = [name for name in MIXED if name in known.samples[0].scores]
+    table = pd.DataFrame({name: known.scores(name)[list(judged)] for name in present})
+    return aggregate(table, dict.fromkeys(present, "maximize")).to_numpy()
+
+
+def prior_alone(known: Pool, judged: Sequence[int]) -> np.ndarray:
+    """What TransNAS cells say, without a label."""
+    return trained_prior().predict([known.samples[i] for i in judged]).mean
+
+
+UNLABELLED: dict[str, Callable[[Pool, Sequence[int]], np.ndarray]] = {
+    "parameters": lambda known, judged: known.scores("params_m")[list(judged)],
+    "multiply-adds": lambda known, judged: known.scores("flops_m")[list(judged)],
+    "log-rank sum of four scores": mixed,
+    "prior from TransNAS cells alone": prior_alone,
+    "12 epochs alone": lambda known, judged: known.scores("weak")[list(judged)],
+}
+"""What needs no labels: one number for each judged network."""
+
+LEARNED: dict[str, Method] = {
+    "ridge": Method("ridge"),
+    "forest on encodings": Method("forest", {"inputs": ["encoding"]}),
+    "forest on scores": Method("forest", {"inputs": ["scores"]}),
+    CONTROL: Method("forest", {"inputs": ["encoding", "scores"]}),
+    "forest on routes and scores": Method("forest"),
+    "extra trees": Method("forest", {"extra": True}),
+    "boosting": Method("boosting"),
+    "blend without scores": Method("blend", {"inputs": ["graph"]}),
+    "blend": Method("blend"),
+    "blend, prior": Method("blend", prior=True, pools=NB201),
+    "blend, 12 epochs": Method("blend", weak=True, pools=NB201),
+    **{name: Method(name) for name in ("gcn", "gates", "graph_transformer") if name in names("predictors")},
+}
+"""What learns; any plug-in whose needs the tables meet can be added."""
+
+
+def methods(name: str) -> list[str]:
+    """The rows of a table."""
+    scores = pool(name).samples[0].scores
+    wanted = {"parameters": "params_m", "multiply-adds": "flops_m", "log-rank sum of four scores": "nwot"}
+    free = [
+        m for m in UNLABELLED if wanted.get(m, "params_m") in scores and ("alone" not in m or name in NB201)
+    ]
+    return [*free, *(m for m, method in LEARNED.items() if not method.pools or name in method.pools)]
+
+
+def judge(name: str, method: str, labelled: list[int], judged: list[int], seed: int) -> Prediction:
+    """What a method says of the judged networks."""
+    if method in UNLABELLED:
+        known = with_weak_labels(name) if method == "12 epochs alone" else pool(name)
+        mean = np.nan_to_num(UNLABELLED[method](known, judged), nan=-np.inf)
+        return Prediction(mean, np.full(len(mean), np.nan))
+    chosen = LEARNED[method]
+    known = chosen.knows(name)
+    learned = chosen.make().fit([known.samples[i] for i in labelled], known.targets[labelled], seed=seed)
+    return learned.predict([known.samples[i] for i in judged])
