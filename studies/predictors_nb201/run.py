@@ -1,7 +1,8 @@
 """How well do predictors rank networks of which a few were trained?
 
     NASPLAT_DATA=... python studies/predictors_nb201/run.py [--quick] [--table] [--pools nb201_zc/cifar10 ...]
-                                                           [--methods blend gcn ...] [--seeds 10] [--processes 2]
+                                                           [--methods blend gcn ...] [--labels 25 50 ...]
+                                                           [--seeds 10] [--processes 2]
 
 Kendall's tau on all held-out networks of published tables, with 25 to 400 labels, split two ways: at random, and so
 that no judged network computes the same function as one with a label. Processes of one thread each work through a
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import process_time
@@ -53,7 +54,7 @@ class Job:
         return f"{self.pool} {self.split} {self.labels} {self.seed} {self.method}"
 
 
-def jobs(pools: list[str], wanted: list[str] | None, seeds: int, labels: tuple[int, ...]) -> Iterator[Job]:
+def jobs(pools: list[str], wanted: list[str] | None, seeds: int, labels: Sequence[int]) -> Iterator[Job]:
     """All jobs, seed by seed, so that a run that is stopped has whole seeds."""
     for name in pools:
         rows = [method for method in methods(name) if wanted is None or method in wanted]
@@ -120,10 +121,13 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--pools", nargs="+", choices=POOLS, default=list(POOLS), help="tables to learn from")
     parser.add_argument("--methods", nargs="+", choices=[*UNLABELLED, *LEARNED], help="rows of the tables")
+    parser.add_argument("--labels", nargs="+", type=int, default=LABELS, help="how many")
     parser.add_argument("--seeds", type=int, default=10, help="draws of labels")
     parser.add_argument("--processes", type=int, default=2, help="of one thread each")
     asked = parser.parse_args()
-    pools, seeds, labels = (POOLS[:1], 2, (25, 50)) if asked.quick else (asked.pools, asked.seeds, LABELS)
+    pools, seeds, labels = (
+        (POOLS[:1], 2, (25, 50)) if asked.quick else (asked.pools, asked.seeds, asked.labels)
+    )
     with folder(HERE, asked.quick) as place:
         path = place / "results.csv"
         if not asked.table:
