@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from nasplat.errors import NasplatError
 from nasplat.prediction import Prediction, Predictor, PredictorFactory, Sample
 from nasplat.prediction.blocks import Blocks, Floats, latencies
-from nasplat.prediction.costs import Lesson, bounded, learned_prior
+from nasplat.prediction.costs import Costs, Lesson, bounded, learned_prior
 from nasplat.prediction.devices import Adapted, Pool, adapt, spread_out
 
 WIDTH = 0.1
@@ -43,9 +43,16 @@ class LatencyTransfer(Predictor):
         return {"pairs": self.pairs}
 
     @property
-    def devices(self) -> list[str]:
-        """The known devices."""
-        return list(self._pool.costs)
+    def known(self) -> Mapping[str, Costs]:
+        """The known devices: what they pay for the columns of `blocks`."""
+        return self._pool.costs
+
+    @property
+    def blocks(self) -> Blocks:
+        """The columns that all devices share; NasplatError before `pretrain`."""
+        if self._blocks is None:
+            raise NasplatError("no devices are known yet: call pretrain with a pool of them first")
+        return self._blocks
 
     def pretrain(self, pool: Mapping[str, Measured]) -> Self:
         """Learn the known devices, two or more, each from its own samples; a fitted new one is forgotten."""
@@ -66,19 +73,19 @@ class LatencyTransfer(Predictor):
         """Another predictor that knows all but these devices, and no new one."""
         other = LatencyTransfer(pairs=self.pairs)
         other._blocks, other._pool = self._blocks, self._pool.without(devices)
-        if len(other.devices) < 2:
-            raise NasplatError(f"{len(other.devices)} known devices would be left: keep two or more")
+        if len(other.known) < 2:
+            raise NasplatError(f"{len(other.known)} known devices would be left: keep two or more")
         return other
 
     def references(self, candidates: Sequence[Sample], n: int = 10) -> list[int]:
         """The numbers of n candidates to measure on a new device: those that say most about it, told by the pool."""
         if not 0 < n <= len(candidates):
             raise NasplatError(f"{n} references of {len(candidates)} candidates: ask for 1 to all of them")
-        return spread_out(self._features(candidates)[0], n, len(self.devices))
+        return spread_out(self._features(candidates)[0], n, len(self.known))
 
     def fit(self, samples: Sequence[Sample], targets: ArrayLike, *, seed: int = 0) -> Self:
         y = latencies(samples, targets, least=1)
-        self._adapted = adapt(*self._features(samples), y, len(self.devices))
+        self._adapted = adapt(*self._features(samples), y, len(self.known))
         return self
 
     def predict(self, samples: Sequence[Sample]) -> Prediction:
@@ -90,7 +97,7 @@ class LatencyTransfer(Predictor):
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         blocks = None if self._blocks is None else self._blocks.to_json()
-        rest: dict[str, Any] = {"blocks": blocks, "devices": self.devices, "adapted": None}
+        rest: dict[str, Any] = {"blocks": blocks, "devices": list(self.known), "adapted": None}
         arrays = self._pool.arrays()
         if self._adapted is not None:
             arrays |= {"weights": self._adapted.weights, "covariance": self._adapted.covariance}
@@ -108,9 +115,7 @@ class LatencyTransfer(Predictor):
         return self
 
     def _features(self, samples: Sequence[Sample]) -> tuple[Floats, Floats]:
-        if self._blocks is None:
-            raise NasplatError("no devices are known yet: call pretrain with a pool of them first")
-        return self._pool.features(self._blocks.columns(samples))
+        return self._pool.features(self.blocks.columns(samples))
 
 
 PREDICTOR: PredictorFactory = LatencyTransfer
