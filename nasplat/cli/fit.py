@@ -30,6 +30,9 @@ def predictor(
     metric: Annotated[str, typer.Option(help="What it is to predict: one of the study's metrics.")],
     name: Annotated[str, typer.Option("--predictor", help="See `nasplat list predictors`.")] = "blend",
     arguments: Annotated[str, typer.Option(help="Its arguments as JSON.")] = "{}",
+    scores: Annotated[
+        str | None, typer.Option(help="Scores that it reads, with commas; all for every one.")
+    ] = None,
     batch: Annotated[
         int, typer.Option(min=2, help="Inputs that each score sees, where it reads scores.")
     ] = 64,
@@ -38,9 +41,11 @@ def predictor(
     """Fit a predictor on a study's finished architectures; a page names it as metric = "predicted:DIR"."""
     from dataclasses import asdict
 
-    from nasplat.study.fit import Order, fit_predictor
+    from nasplat.study.fit import READ, Order, fit_predictor
+    from nasplat.study.scores import score_names
 
-    order = Order(name, metric, _arguments(arguments), batch)
+    read = READ if scores is None else tuple(score_names([part.strip() for part in scores.split(",")]))
+    order = Order(name, metric, _arguments(arguments), read, batch)
     card = fit_predictor(open_study(study), order, output)
     if as_json:
         typer.echo(json.dumps(asdict(card), indent=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,16 +13,16 @@ from numpy.typing import NDArray
 
 from nasplat.arguments import check_arguments
 from nasplat.errors import InvalidStudy
-from nasplat.files import json_hash
 from nasplat.metric import Metric, versions
 from nasplat.plugins import load
 from nasplat.prediction import Card, Predictor, Sample, describe, save_predictor
-from nasplat.space import Arch
+from nasplat.space import Space
 from nasplat.store import EvaluationRecord
 from nasplat.study.assembly import Assembly, assemble
 from nasplat.study.folder import StudyFolder
+from nasplat.study.frames import trial_frame
 from nasplat.study.run import Watcher
-from nasplat.study.scores import Question, score_study
+from nasplat.study.scores import Question, scored
 from nasplat.supernet.probes import kendall
 
 FOLDS = 5
@@ -29,13 +30,25 @@ LEAST = 10
 """Labels without which nothing is learned: two for each fold."""
 
 
+READ = (
+    *("params", "macs", "l2_norm", "grad_norm", "snip", "plain", "fisher", "jacov", "epe_nas", "nwot"),
+    "synflow",
+)
+"""The scores that a predictor reads unless others are asked for: those of one forward and two backward passes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to learn: the plug-in with its arguments, and the study's metric that it is to predict."""
+    """What to learn: the plug-in with its arguments, and the study's metric that it is to predict.
+
+    scores: those that the predictor reads, if it reads any and the study has data and networks to compute them;
+    batch: the inputs that each of them sees.
+    """
 
     plug_in: str
     metric: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    scores: tuple[str, ...] = READ
     batch: int = 64
     seed: int = 0
 
@@ -48,24 +61,24 @@ def fit_predictor(study: StudyFolder, order: Order, folder: Path, watcher: Watch
     """
     assembly = assemble(study)
     metric = _metric(assembly, order.metric)
-    labels = _labels(study, metric, assembly.bench.space.hash)
+    labels = _labels(study, metric)
     predictor = _make(order, study.folder)
-    if predictor.needs & {"scores", "layers"}:
-        score_study(study, Question(of_trials=True, batch=order.batch), watcher)
-    samples = _samples(study, assembly, labels)
-    targets = np.array([labels[s.arch.key] for s in samples])
+    question = _question(assembly, predictor, order)
+    samples = _samples(study, assembly.bench.space, labels, question, watcher)
+    targets = np.array([labels[sample.arch.key] for sample in samples])
     figures = _cross_validated(order, study.folder, samples, targets)
     predictor.fit(samples, targets, seed=order.seed)
     card = _card(order, assembly, metric, targets, figures)
-    if predictor.needs & {"scores", "layers"}:
-        read = sorted({name for sample in samples for name in sample.scores})
-        card = replace(card, scores=tuple(read), batch=order.batch)
+    if question is not None:
+        card = replace(card, scores=question.names, batch=question.batch)
     save_predictor(predictor, card, folder)
     return card
 
 
 def _make(order: Order, base: Path) -> Predictor:
     factory = load("predictors", order.plug_in, base=base)
+    if not callable(factory):
+        raise InvalidStudy(f"{order.plug_in!r} is a {type(factory).__name__}, not a predictor")
     made = factory(**check_arguments(factory, order.arguments, f"predictor {order.plug_in!r}"))
     if not isinstance(made, Predictor):
         raise InvalidStudy(f"{order.plug_in!r} makes a {type(made).__name__}, not a predictor")
@@ -79,42 +92,46 @@ def _metric(assembly: Assembly, name: str) -> Metric:
     return known[name]
 
 
-def _labels(study: StudyFolder, metric: Metric, space: str) -> dict[str, float]:
-    """The current numbers of the metric by architecture, those of this study's own origin."""
-    found = study.store.evaluations(space, metric=metric.name)
-    ours = json_hash(dict(metric.origin))
-    labels = {e.arch_key: e.value for e in found if e.value is not None and json_hash(dict(e.origin)) == ours}
-    if len(labels) < LEAST:
+def _labels(study: StudyFolder, metric: Metric) -> dict[str, float]:
+    """The metric's numbers by architecture, as the study's table shows them."""
+    frame = trial_frame(study.store, study.record, study.page.metrics)
+    known = frame[frame["state"].eq("complete") & frame[metric.name].notna()]
+    if len(known) < LEAST:
         raise InvalidStudy(
-            f"{metric.name} is known of {len(labels)} architectures; expected at least {LEAST}: run more trials"
+            f"{metric.name} is known of {len(known)} architectures; expected at least {LEAST}: run more trials"
         )
-    return labels
+    return dict(zip(known["arch_key"], known[metric.name].astype(float), strict=True))
 
 
-def _samples(study: StudyFolder, assembly: Assembly, labels: Mapping[str, float]) -> list[Sample]:
-    """The labelled architectures of the study's trials, with what the store knows of their scores."""
-    space = assembly.bench.space
+def _question(assembly: Assembly, predictor: Predictor, order: Order) -> Question | None:
+    """The scores to ask for; None where the predictor reads none, or there is nothing to compute them from."""
+    bench = assembly.bench
+    reads = predictor.needs & {"scores", "layers"}
+    if not reads or bench.data is None or not bench.space.has_networks:
+        return None
+    return Question(order.scores, of_trials=True, batch=order.batch)
+
+
+def _samples(
+    study: StudyFolder,
+    space: Space,
+    labels: Mapping[str, float],
+    question: Question | None,
+    watcher: Watcher | None,
+) -> list[Sample]:
+    """The labelled architectures of the study's trials, with their scores where these are asked for."""
     trials = study.store.trials(study.record.id)
-    archs: dict[str, Arch] = {t.arch_key: space.arch(t.arch) for t in trials if t.arch_key and t.arch}
-    known = [arch for key, arch in archs.items() if key in labels]
-    found = study.store.evaluations(space.hash, [arch.key for arch in known])
-    scores = [e for e in found if e.metric.startswith("score:")]
-    return describe(space, known, _by_key(scores, _value), _by_key(scores, _layers))
-
-
-def _by_key(scores: Sequence[EvaluationRecord], what: Any) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for score in scores:
-        found.setdefault(score.arch_key, {})[score.metric.removeprefix("score:")] = what(score)
-    return found
+    archs = {t.arch_key: space.arch(t.arch) for t in trials if t.arch_key in labels and t.arch is not None}
+    if question is None:
+        return describe(space, list(archs.values()))
+    found = {arch.key: records for arch, records in scored(study, question, watcher).items()}
+    values = {key: {n: _value(r) for n, r in records.items()} for key, records in found.items()}
+    layers = {key: {n: r.per_module or {} for n, r in records.items()} for key, records in found.items()}
+    return describe(space, list(archs.values()), values, layers)
 
 
 def _value(score: EvaluationRecord) -> float:
-    return float("nan") if score.value is None else score.value
-
-
-def _layers(score: EvaluationRecord) -> Mapping[str, float]:
-    return score.per_module or {}
+    return math.nan if score.value is None else score.value
 
 
 def _cross_validated(

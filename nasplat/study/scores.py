@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -43,28 +43,40 @@ class Question:
     device: str | None = None
 
 
+Found = Mapping[str, EvaluationRecord]
+"""The scores of one architecture by name, each with a value or a reason."""
+
+
 def score_study(study: StudyFolder, question: Question, watcher: Watcher | None = None) -> pd.DataFrame:
     """A row for each architecture: arch_key, name (as the field spells it), a column for each score, and `reasons`.
 
-    A score without a value is NaN, and `reasons` says why. What the store knows is not computed again, and a stop at
-    any moment loses at most one architecture. The networks are untrained, with the weights of the study's seed.
+    A score without a value is NaN, and `reasons` says why. See `scored`.
     """
     import pandas as pd
 
+    space = assemble(study, question.device).bench.space
+    rows = [_row(space, arch, found) for arch, found in scored(study, question, watcher).items()]
+    return pd.DataFrame(rows, columns=["arch_key", "name", *score_names(question.names), "reasons"])
+
+
+def scored(study: StudyFolder, question: Question, watcher: Watcher | None = None) -> dict[Arch, Found]:
+    """The scores of architectures, with the values by module.
+
+    What the store knows is not computed again, and a stop at any moment loses at most one architecture. The networks
+    are untrained, with the weights of the study's seed.
+    """
     if question.samples < 1:
         raise InvalidStudy(f"samples = {question.samples}: expected at least 1 architecture")
     assembly = assemble(study, question.device)
     bench, watcher = assembly.bench, watcher or Silence()
-    metrics = [_metric(name, question.batch, bench, study) for name in score_names(question.names)]
+    metrics = {name: _metric(name, question.batch, bench, study) for name in score_names(question.names)}
     shelf = join_study(assembly)
     archs = _architectures(bench.space, question, shelf, study.page.study.seed)
-    rows = []
+    found: dict[Arch, Found] = {}
     for done, arch in enumerate(archs, 1):
-        found = _scores(arch, metrics, question.batch, bench, shelf)
-        rows.append(_row(bench.space, arch, found))
-        watcher.trial(done, len(archs), rows[-1]["name"])
-    columns = ["arch_key", "name", *(m.name.removeprefix("score:") for m in metrics), "reasons"]
-    return pd.DataFrame(rows, columns=columns)
+        found[arch] = _scores(arch, metrics, question.batch, bench, shelf)
+        watcher.trial(done, len(archs), bench.space.notation.spell(arch))
+    return found
 
 
 def score_names(asked: Sequence[str]) -> list[str]:
@@ -108,22 +120,26 @@ def _different(space: Space, rng: np.random.Generator) -> Iterator[Arch]:
 
 
 def _scores(
-    arch: Arch, metrics: Sequence[Metric], batch: int, bench: Workbench, shelf: Shelf
+    arch: Arch, metrics: Mapping[str, Metric], batch: int, bench: Workbench, shelf: Shelf
 ) -> dict[str, EvaluationRecord]:
     """What the store knows of an architecture, and the rest by passes that the missing scores share."""
     store, space = shelf.store, bench.space.hash
-    known = {m.name: store.current(space, arch.key, m.name, json_hash(dict(m.origin))) for m in metrics}
-    missing = [m for m in metrics if known[m.name] is None]
-    found = {name: record for name, record in known.items() if record is not None}
+    asked = (
+        (n, store.current(space, arch.key, m.name, json_hash(dict(m.origin)))) for n, m in metrics.items()
+    )
+    found = {name: record for name, record in asked if record is not None}
+    missing = [name for name in metrics if name not in found]
     if missing:
-        data = bench.need_data(missing[0].name)
-        wanted = [m.name.removeprefix("score:") for m in missing]
-        network, inputs = Candidate(arch, bench).untrained, data.train.inputs[:batch]
-        results = score(network, inputs, data.train.targets[:batch], wanted, seed=bench.seed)
-        for metric, result in zip(missing, results.values(), strict=True):
-            found[metric.name] = _record(metric, result)
-            store.record(space, arch.to_json(), arch.key, found[metric.name])
-    return {m.name: found[m.name] for m in metrics}
+        train = bench.need_data(f"score:{missing[0]}").train
+        network, inputs, targets = (
+            Candidate(arch, bench).untrained,
+            train.inputs[:batch],
+            train.targets[:batch],
+        )
+        for name, result in score(network, inputs, targets, missing, seed=bench.seed).items():
+            found[name] = _record(metrics[name], result)
+            store.record(space, arch.to_json(), arch.key, found[name])
+    return {name: found[name] for name in metrics}
 
 
 def _record(metric: Metric, result: ScoreResult) -> EvaluationRecord:
@@ -140,13 +156,9 @@ def _record(metric: Metric, result: ScoreResult) -> EvaluationRecord:
     )
 
 
-def _row(space: Space, arch: Arch, found: dict[str, EvaluationRecord]) -> dict[str, Any]:
-    values = {name.removeprefix("score:"): record.value for name, record in found.items()}
-    reasons = [
-        f"{name.removeprefix('score:')}: {record.reason}"
-        for name, record in found.items()
-        if record.value is None
-    ]
+def _row(space: Space, arch: Arch, found: Found) -> dict[str, Any]:
+    values = {name: record.value for name, record in found.items()}
+    reasons = [f"{name}: {record.reason}" for name, record in found.items() if record.value is None]
     return {
         "arch_key": arch.key,
         "name": space.notation.spell(arch),

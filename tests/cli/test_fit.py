@@ -1,0 +1,58 @@
+"""`nasplat fit predictor`: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Nasplat = Callable[..., Any]
+
+
+def test_it_says_how_good_the_predictor_is_and_how_to_name_it(nasplat: Nasplat, folder: Path) -> None:
+    nasplat("run", folder)
+    what = (
+        "fit",
+        "predictor",
+        folder,
+        "--metric",
+        "toy.py:gain",
+        "--predictor",
+        "ridge",
+        "-o",
+        folder / "gain",
+    )
+    said = nasplat(*what)
+    assert said.code == 0
+    assert "fitted ridge on 12 architectures" in said.out
+    assert f'metric = "predicted:{folder / "gain"}"' in said.out
+    card = json.loads(nasplat(*what, "--json").out)
+    assert card["labels"] == 12
+    assert f"{card['figures']['kendall_tau']:.4g}" in said.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--metric", "toy.py:gain", "--arguments", "{]"), "--arguments {]"),
+        (("--metric", "toy.py:gain", "--arguments", "[1]"), "expected a JSON object"),
+        (
+            ("--metric", "toy.py:gain", "--predictor", "forest", "--arguments", '{"tree": 3}'),
+            "has no key 'tree'",
+        ),
+        (("--metric", "latency"), "the study does not measure 'latency'"),
+        (("--metric", "toy.py:gain", "--predictor", "synflow"), "'synflow' is a Score, not a predictor"),
+    ],
+)
+def test_mistakes_are_one_line(
+    nasplat: Nasplat, folder: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    nasplat("run", folder)
+    said = nasplat("fit", "predictor", folder, *arguments, "-o", folder / "out")
+    assert said.code == 1
+    assert message in said.err
+    assert len(said.err.strip().splitlines()) == 1
+    assert not (folder / "out").exists()

@@ -1,0 +1,89 @@
+"""Fitting a predictor on a study: honest figures, a card with its origin, and files that a study can name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nasplat import Study
+from nasplat.errors import NasplatError
+from nasplat.prediction import describe, load_predictor
+from nasplat.study import assembly
+
+WriteStudy = Callable[..., Study]
+COST = 'metric = "toy.py:cost"\ndirection = "minimize"'
+
+
+def test_the_predictor_learns_the_metric_and_comes_back_from_its_files(
+    write_study: WriteStudy, tmp_path: Path
+) -> None:
+    study = write_study(study="trials = 60", objective=COST)
+    study.run()
+    card = study.fit("ridge", "toy.py:cost", tmp_path / "ridge")
+    predictor, kept = load_predictor(tmp_path / "ridge")
+    assert kept == card
+    values = study.frame["toy.py:cost"]
+    assert (card.labels, card.low, card.high) == (60, values.min(), values.max())
+    assert card.figures["kendall_tau"] > 0.8
+    space = assembly.assemble(study).bench.space
+    archs = list(space.enumerate())
+    truth = np.array([arch["a"] ** 2 + arch["b"] for arch in archs], float)
+    away = np.abs(predictor.predict(describe(space, archs)).mean - truth)
+    assert away.mean() < 0.3 * np.abs(truth - truth.mean()).mean()
+
+
+def test_figures_are_those_of_networks_that_were_held_out(write_study: WriteStudy, tmp_path: Path) -> None:
+    noise = 'metric = "toy.py:gain"\ndirection = "maximize"'
+    study = write_study(study="trials = 40", objective=noise)
+    study.run()
+    card = study.fit("forest", "toy.py:gain", tmp_path / "forest", trees=10)
+    assert 0 < card.figures["kendall_tau"] < 1
+    assert math.isfinite(card.figures["mae"])
+
+
+def test_the_page_names_the_predictor_as_a_metric(write_study: WriteStudy) -> None:
+    study = write_study(study="trials = 40", objective=COST)
+    study.run()
+    study.fit("ridge", "toy.py:cost", study.folder / "ridge")
+    again = write_study(
+        study="trials = 5",
+        folder="again",
+        objective='metric = "predicted:../study/ridge"\ndirection = "minimize"',
+    )
+    again.run()
+    assert len(again.front()) == 1
+    frame = again.frame
+    predictor, _ = load_predictor(study.folder / "ridge")
+    space = assembly.assemble(again).bench.space
+    archs = {arch.key: arch for arch in space.enumerate()}
+    told = predictor.predict(describe(space, [archs[key] for key in frame["arch_key"]])).mean
+    np.testing.assert_allclose(frame["predicted:../study/ridge"], told, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("metric", "plug_in", "message"),
+    [
+        ("toy.py:gain", "ridge", "the study does not measure 'toy.py:gain'; it measures: toy.py:cost"),
+        ("toy.py:cost", "nwot", "'nwot'"),
+        ("toy.py:cost", "rigde", "did you mean 'ridge'"),
+    ],
+)
+def test_mistakes_are_one_line_and_write_nothing(
+    write_study: WriteStudy, tmp_path: Path, metric: str, plug_in: str, message: str
+) -> None:
+    study = write_study(study="trials = 12", objective=COST)
+    study.run()
+    with pytest.raises(NasplatError, match=message):
+        study.fit(plug_in, metric, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_few_labels_are_refused(write_study: WriteStudy, tmp_path: Path) -> None:
+    study = write_study(study="trials = 4", objective=COST)
+    study.run()
+    with pytest.raises(NasplatError, match="known of 4 architectures; expected at least 10"):
+        study.fit("ridge", "toy.py:cost", tmp_path)
