@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd
 
@@ -36,7 +37,7 @@ TRANSPARENT = frozenset(
             "squeeze",
             "unsqueeze",
         ),
-        *("expand", "getitem", "chunk", "split", "unbind"),
+        *("expand", "getattr", "getitem", "chunk", "split", "unbind"),
     )
 )
 """Operations that only move numbers about: their nodes are contracted."""
@@ -44,7 +45,7 @@ TRANSPARENT = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class _Traced:
-    """A traced network with the shape of every tensor and the multiply-adds of every node."""
+    """A traced network with the shape of every tensor and the multiply-adds of every node that gives tensors."""
 
     module: fx.GraphModule
     shapes: Mapping[fx.Node, tuple[int, ...]]
@@ -90,7 +91,7 @@ def _trace(module: nn.Module, example: Tensor) -> _Traced:
 
 
 class _Run(ShapeRun):
-    """Counts multiply-adds node by node."""
+    """Counts the multiply-adds of every node that gives tensors, and not sizes and the like."""
 
     def __init__(self, graph: fx.GraphModule, so_far: Callable[[], int]) -> None:
         super().__init__(graph)
@@ -99,37 +100,34 @@ class _Run(ShapeRun):
     def run_node(self, n: fx.Node) -> Any:
         before = self.so_far()
         result = super().run_node(n)
-        self.macs[n] = self.so_far() - before
+        several = (
+            result if isinstance(result, tuple | list) and not isinstance(result, torch.Size) else (result,)
+        )
+        if any(isinstance(one, Tensor) for one in several):
+            self.macs[n] = self.so_far() - before
         return result
 
 
 def _live_sources(traced: _Traced) -> dict[fx.Node, list[fx.Node]]:
     """The visible nodes on paths from input to output, the two ends always, each with the visible ones that feed it."""
-    feeds: dict[fx.Node, list[fx.Node]] = {}
-    for node in traced.module.graph.nodes:
-        if node.op == "placeholder":
-            feeds[node] = [node] if not feeds else []
-            continue
-        known = [source for source in node.all_input_nodes if feeds.get(source)]
-        seen = list(
-            dict.fromkeys(origin for source in known for origin in _seen(source, feeds, traced.module))
-        )
-        if seen or node.op == "output":
-            feeds[node] = seen
-    needed = {node for node in feeds if node.op == "output"}
-    for node in reversed(list(feeds)):
+    nodes = list(traced.module.graph.nodes)
+    start, end = next(node for node in nodes if node.op == "placeholder"), nodes[-1]
+    feeds: dict[fx.Node, list[fx.Node]] = {start: []}
+    for node in nodes:
+        known = [source for source in node.all_input_nodes if source in feeds]
+        if node is end or (known and node in traced.macs):
+            seen = (origin for source in known for origin in _seen(source, feeds, traced.module))
+            feeds[node] = list(dict.fromkeys(seen))
+    needed = {start, end}
+    for node in reversed(feeds):
         if node in needed:
             needed.update(feeds[node])
-    return {
-        node: [] if node.op == "placeholder" else sources
-        for node, sources in feeds.items()
-        if node in needed or (node.op == "placeholder" and sources)
-    }
+    return {node: sources for node, sources in feeds.items() if node in needed}
 
 
 def _seen(node: fx.Node, feeds: Mapping[fx.Node, list[fx.Node]], module: fx.GraphModule) -> list[fx.Node]:
     """The node itself, or what is seen through it."""
-    return feeds[node] if node.op != "placeholder" and _word(node, module) in TRANSPARENT else [node]
+    return feeds[node] if _word(node, module) in TRANSPARENT else [node]
 
 
 def _word(node: fx.Node, module: fx.GraphModule) -> str:
@@ -146,9 +144,8 @@ def layer_word(layer: nn.Module) -> str:
     """The word of a layer: its class without the number of axes, and for convolutions their kind and kernel."""
     name = type(layer).__name__
     if isinstance(layer, _ConvNd):
-        kind = (
-            "conv" if layer.groups == 1 else "depthwise" if layer.groups == layer.in_channels else "grouped"
-        )
+        deep = 1 < layer.groups == layer.in_channels
+        kind = "depthwise" if deep else "grouped" if layer.groups > 1 else "conv"
         back = "transposed_" if layer.transposed else ""
         return f"{back}{kind}{'x'.join(str(side) for side in layer.kernel_size)}"
     if type(layer).__module__ == nn.ReLU.__module__:
@@ -169,7 +166,7 @@ def _features(node: fx.Node, sources: list[fx.Node], traced: _Traced) -> tuple[f
     shrink = math.prod(before[2:]) / math.prod(shape[2:]) if len(before) == len(shape) > 3 else 1.0
     return (
         math.log1p(parameters),
-        math.log1p(traced.macs[node]),
+        math.log1p(traced.macs.get(node, 0)),
         math.log(max(math.prod(shape[1:]), 1)),
         math.log(max(channels, 1)),
         math.log(shrink) / max(len(shape) - 2, 1),

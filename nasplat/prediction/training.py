@@ -44,7 +44,7 @@ def train(network: nn.Module, inputs: Inputs, targets: Tensor, recipe: Recipe) -
     network.train()
     for rows in islice(_batches(len(targets), recipe.batch), recipe.steps):
         optimizer.zero_grad()
-        loss(network(**taken(inputs, rows)), targets[rows]).backward()
+        loss(network(**taken(inputs, rows)), targets[rows]).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
     network.eval()

@@ -94,6 +94,22 @@ def test_layers_and_functions_of_one_kind_have_one_word() -> None:
     assert operator_graph(layers, EXAMPLE).operations == ("input", "relu", "max_pool", "output")
 
 
+def test_sizes_are_no_operations_and_results_of_several_tensors_are_seen_through() -> None:
+    class Attending(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            left, right = x.flatten(2).view(x.size(0), x.shape[1], -1).mT.chunk(2, 2)
+            attended, _ = self.attention(left, left, left)
+            return attended * right
+
+    graph = operator_graph(Attending(), torch.zeros(1, 8, 3, 3))
+    assert graph.operations == ("input", "multiheadattention", "mul", "output")
+    assert graph.edges == ((0, 1), (0, 2), (1, 2), (2, 3))
+
+
 @pytest.mark.parametrize(
     ("layer", "word"),
     [
