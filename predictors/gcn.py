@@ -53,7 +53,7 @@ class Gcn(NeuralPredictor):
     """The predictor of "BRP-NAS: Prediction-based NAS using GCNs" (arXiv:2007.08668).
 
     loss "mse" is its regression, "relation" its binary relation. Published are 600 hidden units in double precision,
-    250 epochs and one network; 64 units in single precision rank as well and fit in seconds.
+    250 epochs and one network; 64 units in single precision fit in seconds, and 128 rank little better.
     """
 
     needs = frozenset({"graph"})

@@ -123,7 +123,7 @@ class OperatorGnn(NeuralPredictor):
         self,
         *,
         loss: LossName = "hinge",
-        hidden: int = 64,
+        hidden: int = 32,
         rounds: int = 4,
         steps: int = 800,
         members: int = 3,

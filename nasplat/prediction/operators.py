@@ -23,23 +23,10 @@ the factor by which the sides of the map shrink."""
 
 JOINED = {"sum": "add", "product": "mul", "concatenation": "concat"}
 
-TRANSPARENT = frozenset(
-    (
-        *("identity", "dropout", "alpha_dropout", "clone", "detach", "contiguous", "to", "float", "type"),
-        *(
-            "flatten",
-            "unflatten",
-            "view",
-            "reshape",
-            "permute",
-            "transpose",
-            "movedim",
-            "squeeze",
-            "unsqueeze",
-        ),
-        *("expand", "getattr", "getitem", "chunk", "split", "unbind"),
-    )
-)
+COPIES = ("identity", "dropout", "alpha_dropout", "clone", "detach", "contiguous", "to", "float", "type")
+SHAPES = ("flatten", "unflatten", "view", "reshape", "squeeze", "unsqueeze", "expand")
+ORDERS, PARTS = ("permute", "transpose", "movedim"), ("getattr", "getitem", "chunk", "split", "unbind")
+TRANSPARENT = frozenset((*COPIES, *SHAPES, *ORDERS, *PARTS))
 """Operations that only move numbers about: their nodes are contracted."""
 
 
