@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
-from typing import Any
 
-from torch import Tensor
-from torch._subclasses.fake_tensor import DataDependentOutputException
-
-from nasplat.measure import count_macs
-from nasplat.scoring import Evidence, NotApplicable, Score, Weighted, weighted_layers
+from nasplat.scoring import Evidence, Score
 
 
 def macs(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
@@ -19,21 +13,8 @@ def macs(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
     Per module: those of each convolution and linear layer, over all of its calls; products elsewhere, as in
     attention, count in the value only. Nothing is computed but shapes; of the images only theirs counts.
     """
-    model = evidence.copy()
-    parts: dict[str, float] = {}
-    for name, layer in weighted_layers(model).items():
-        parts[name] = 0.0
-        layer.register_forward_hook(partial(_count, parts, name))
-    try:
-        return float(count_macs(model, evidence.images)), parts
-    except DataDependentOutputException as error:
-        raise NotApplicable(
-            "the network branches on values: what it computes is not decided by shapes"
-        ) from error
-
-
-def _count(parts: dict[str, float], name: str, layer: Weighted, inputs: Any, output: Tensor) -> None:
-    parts[name] += output.numel() * layer.weight[0].numel()  # one product with this row of weights each
+    found = evidence.macs
+    return found[""], {name: count for name, count in found.items() if name}
 
 
 SCORE: Score = Score(
@@ -43,4 +24,5 @@ SCORE: Score = Score(
     cost="one forward pass of shapes",
     paper="Zero-Cost Proxies for Lightweight NAS, arXiv:2101.08134",
     function=macs,
+    shares=frozenset({"macs"}),
 )

@@ -17,7 +17,7 @@ class Evidence:
     """One network and one batch, for one call of one score.
 
     model: the caller's network, to be read, never changed nor run. images (n, ...), labels (n,): to be read.
-    The passes (weight_gradients and the following) are those that the score declares in `shares`; reading another
+    The passes (macs and the following) are those that the score declares in `shares`; reading another
     one raises NasplatError, and reading one that failed raises its reason. Their tensors belong to all scores:
     read them only.
     """
@@ -43,6 +43,12 @@ class Evidence:
     def copy(self) -> nn.Module:
         """A private copy of the network in training mode, to be changed at will."""
         return copy.deepcopy(self.model).train()
+
+    @property
+    def macs(self) -> dict[str, float]:
+        """Multiply-adds for one image: "" of the whole network, then of each layer."""
+        found: dict[str, float] = self._pass("macs")
+        return found
 
     @property
     def outputs(self) -> object:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from nasplat.scoring.stages import STAGES, Run
 
 PASSES: dict[str, tuple[str, ...]] = {
+    "macs": ("count",),
     "outputs": ("forward",),
     "relu_kernels": ("forward",),
     "jacobian_correlations": ("forward", "logits"),
@@ -65,6 +66,7 @@ def run_passes(
                 failures[stage] = error
             passes.spent[stage] = time.perf_counter() - start
             start = time.perf_counter()
+        run.close()
     for name in wanted:
         failed = failures.get(PASSES[name][-1]) or run.problems.get(name)
         passes.found[name] = failed or run.found[name]

@@ -56,6 +56,11 @@ class Recorder:
         found = to_cpu({"": moments(rows.double()), **self.moments})
         return {name: correlation(found[name]) if name in found else None for name in ("", *self.layers)}
 
+    def close(self) -> None:
+        """Let go of layers, outputs and looks; what was noted stays."""
+        for known in (self.looks, self.layers, self._outputs):
+            known.clear()
+
     def _relu(self, name: str, x: Tensor) -> None:
         if x.ndim and len(x) == self.batch:
             self.kernels[name] = agreement(x)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from nasplat.scoring.blocks import block_maps
+from nasplat.scoring.counts import layer_macs
 from nasplat.scoring.layers import weighted_layers
 from nasplat.scoring.reasons import NotApplicable
 from nasplat.scoring.recorder import Recorder
@@ -86,19 +87,31 @@ class Run:
         products = gradients(product, list(self.weights.values()))
         self.found["hessian_gradients"] = dict(zip(self.weights, products, strict=True))
 
+    def count(self) -> None:
+        """Multiply-adds, from shapes alone."""
+        self.found["macs"] = layer_macs(copy.deepcopy(self.source), self.images)
+
     def blocks(self) -> None:
         """The maps between the blocks, on a copy with other weights and images."""
         self.found["block_maps"] = block_maps(copy.deepcopy(self.source).train(), self.images)
 
+    def close(self) -> None:
+        """Let go of the graph and the copy now: hooks tie them into cycles that only the garbage collector undoes."""
+        for name in self.__dict__.keys() & {"outputs", "live", "weights"}:
+            delattr(self, name)
+        if "recorder" in self.__dict__:
+            self.recorder.close()
+
 
 STAGES: dict[str, Callable[[Run], None]] = {
+    "count": Run.count,
+    "blocks": Run.blocks,
     "forward": Run.forward,
     "logits": Run.logits,
     "loss": Run.loss,
     "curvature": Run.curvature,
-    "blocks": Run.blocks,
 }
-"""In the order in which they run: what the last one leaves of the graph is freed with it."""
+"""In the order in which they run; from "forward" on they keep its graph."""
 
 
 def classifier_loss(outputs: object, labels: Tensor) -> Tensor:
