@@ -86,7 +86,7 @@ class GraphTransformer(NeuralPredictor):
         loss: LossName = "hinge",
         places: Literal["heat", "eigenvectors"] = "heat",
         hidden: int = 64,
-        steps: int = 800,
+        steps: int = 500,
         members: int = 3,
     ) -> None:
         known = {"loss": loss, "places": places, "hidden": hidden, "steps": steps, "members": members}
