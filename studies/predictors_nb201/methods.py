@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pools import Pool, pool, prior_pool, with_weak_labels
+from pools import Pool, has_layers, pool, prior_pool, traced, with_layers, with_weak_labels
 
 import nasplat as nas
-from nasplat.plugins import names
 from nasplat.prediction import Prediction, Predictor, aggregate
 
 CONTROL = "forest on encodings and scores"
@@ -23,20 +22,16 @@ MIXED = ("flops_m", "nwot", "synflow", "jacov")
 
 @dataclass(frozen=True)
 class Method:
-    """A plug-in with its arguments. weak: it knows accuracies after 12 epochs. prior: it starts from TransNAS cells.
+    """A plug-in with its arguments. sees: what the method knows of a pool. prior: it starts from TransNAS cells.
 
-    needs: a kind of column without which the row makes no sense. pools: the tables it is for, all if empty.
+    pools: the tables it is for, all if empty.
     """
 
     plug_in: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    weak: bool = False
+    sees: Callable[[str], Pool] = pool
     prior: bool = False
     pools: tuple[str, ...] = ()
-
-    def knows(self, name: str) -> Pool:
-        """The pool as this method sees it."""
-        return with_weak_labels(name) if self.weak else pool(name)
 
     def make(self) -> Predictor:
         """A predictor that has learned nothing yet."""
@@ -86,10 +81,20 @@ LEARNED: dict[str, Method] = {
     "blend without scores": Method("blend", {"inputs": ["graph"]}),
     "blend": Method("blend"),
     "blend, prior": Method("blend", prior=True, pools=NB201),
-    "blend, 12 epochs": Method("blend", weak=True, pools=NB201),
-    **{name: Method(name) for name in ("gcn", "gates", "graph_transformer") if name in names("predictors")},
+    "blend, 12 epochs": Method("blend", sees=with_weak_labels, pools=NB201),
+    **{name: Method(name) for name in ("gcn", "gates", "graph_transformer", "operator_gnn")},
 }
 """What learns; any plug-in whose needs the tables meet can be added."""
+
+PUBLISHED = {"network": "mixer", "bayesian": True, "loss": "diffkendall"}
+BY_LAYER = {
+    "parzc": Method("parzc", sees=with_layers, pools=NB201[:1]),
+    "parzc, mixer, Bayesian, DiffKendall": Method("parzc", PUBLISHED, sees=with_layers, pools=NB201[:1]),
+    "operator_gnn, all operations and layer-wise scores": Method(
+        "operator_gnn", sees=traced, pools=NB201[:1]
+    ),
+}
+LEARNED |= BY_LAYER if has_layers() else {}
 
 
 def methods(name: str) -> list[str]:
@@ -109,6 +114,6 @@ def judge(name: str, method: str, labelled: list[int], judged: list[int], seed: 
         mean = np.nan_to_num(UNLABELLED[method](known, judged), nan=-np.inf)
         return Prediction(mean, np.full(len(mean), np.nan))
     chosen = LEARNED[method]
-    known = chosen.knows(name)
+    known = chosen.sees(name)
     learned = chosen.make().fit([known.samples[i] for i in labelled], known.targets[labelled], seed=seed)
     return learned.predict([known.samples[i] for i in judged])

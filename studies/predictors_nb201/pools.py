@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 import nasplat as nas
 from nasplat.prediction import Sample, describe
 from nasplat.prediction.normal import NormalScores
+from nasplat.prediction.operators import operator_graph
 from nasplat.table import KNOWN, open_table
 
 TRANSNAS = ("class_scene", "jigsaw", "segmentsemantic", "autoencoder", "normal", "room_layout")
@@ -67,6 +71,44 @@ def with_weak_labels(name: str) -> Pool:
     samples = [
         replace(s, scores={**s.scores, "weak": value}) for s, value in zip(known.samples, weak, strict=True)
     ]
+    return replace(known, samples=samples)
+
+
+LAYERS = Path(__file__).resolve().parents[1] / "proxy_correlations" / "layers"
+"""What ../proxy_correlations/run.py leaves: values by module of our scores, a file for each network."""
+
+BY_LAYER = ("grad_norm", "snip", "synflow", "fisher")
+
+
+def has_layers() -> bool:
+    """Whether values by module are there, for CIFAR-10 images."""
+    return LAYERS.is_dir()
+
+
+@cache
+def with_layers(name: str) -> Pool:
+    """The pool with values by module of untrained networks; the sum of each is a published score already."""
+    known, space = pool(name), nas.load("spaces", "nasbench201")()
+    table = open_table("nb201")
+    row_of, index = table.rows_of(space), table.frame["index"]
+    samples = []
+    for sample in known.samples:
+        text = (LAYERS / f"{index[row_of(sample.arch)]}-params.json").read_text(encoding="utf-8")
+        found = json.loads(text)
+        dead = dict.fromkeys(
+            found["grad_norm"], 0.0
+        )  # synflow has no logarithm then, but its parts are zeros
+        samples.append(replace(sample, layers={score: found[score] or dead for score in BY_LAYER}))
+    return replace(known, samples=samples)
+
+
+@cache
+def traced(name: str) -> Pool:
+    """The pool with values by module, the graphs being those of all operations of the networks."""
+    known, space = with_layers(name), nas.load("spaces", "nasbench201")()
+    example = torch.zeros(1, 3, 32, 32)
+    graphs = [operator_graph(space.build(sample.arch), example) for sample in known.samples]
+    samples = [replace(s, graph=graph) for s, graph in zip(known.samples, graphs, strict=True)]
     return replace(known, samples=samples)
 
 
