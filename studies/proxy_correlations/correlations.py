@@ -53,7 +53,7 @@ def correlation_table(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """A row for each score and aggregate, and the same as text."""
     known = known_scores().set_index("index")
     values = rows.astype({"value": float}).pivot(index="index", columns="score", values="value")
-    directions = {name: nas.load("predictors", name).direction for name in values}
+    directions = {name: nas.load("predictors", plug_in(name)).direction for name in values}
     signed = values * pd.Series({name: 1.0 if d == "maximize" else -1.0 for name, d in directions.items()})
     found = [_score_row(name, signed[name].dropna(how="all"), known, rows) for name in values]
     for name, (parts, how) in AGGREGATES.items():
@@ -66,6 +66,11 @@ def correlation_table(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     return table, _text(table)
 
 
+def plug_in(name: str) -> str:
+    """The plug-in of a score that may be of another batch."""
+    return name.partition(",")[0]
+
+
 def _scored(rows: pd.DataFrame, names: list[str]) -> pd.Series:
     """Whether all the named scores were asked of a network, with or without an answer."""
     asked = rows[rows["score"].isin(names)].groupby("index")["score"].nunique()
@@ -76,7 +81,7 @@ def _score_row(name: str, values: pd.Series, known: pd.DataFrame, rows: pd.DataF
     """A score beside the published one on the same networks, which may hold their own reason to be missing."""
     asked = rows[rows["score"] == name].set_index("index")
     whole = values.reindex(asked.index)
-    stored = STORED.get(name, name)
+    stored = STORED.get(name, plug_in(name))
     row = _row(name, whole, known["val_accuracy"])
     row |= {"failed": int((asked["status"] != "ok").sum()), "published": TOLD.get(name, "")}
     if stored in known:
@@ -107,11 +112,11 @@ def _last(values: pd.Series) -> NDArray[np.float64]:
 
 
 def _spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    return float(spearmanr(a, b).statistic)
+    return float(spearmanr(a, b).statistic) if np.ptp(a) else float("nan")
 
 
 def _kendall(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    return float(kendalltau(a, b).statistic)
+    return float(kendalltau(a, b).statistic) if np.ptp(a) else float("nan")
 
 
 def _bootstrap(
@@ -136,18 +141,16 @@ def _text(table: pd.DataFrame) -> str:
             row["networks"],
             f"{row['spearman']:.3f} [{row['spearman_low']:.2f}, {row['spearman_high']:.2f}]",
             f"{row['kendall']:.3f} [{row['kendall_low']:.2f}, {row['kendall_high']:.2f}]",
-            f"{row['top_spearman']:.2f}",
+            _cell(row["top_spearman"], 2),
             *(_cell(row.get(name)) for name in ("published", "inside", "agreement", "failed")),
         ]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, digits: int = 3) -> str:
     if value is None or value != value:
         return ""
-    return (
-        f"{value:.3f}"
-        if isinstance(value, float) and not value.is_integer()
-        else str(value).removesuffix(".0")
-    )
+    if isinstance(value, float) and not value.is_integer():
+        return f"{value:.{digits}f}"
+    return str(value).removesuffix(".0")
