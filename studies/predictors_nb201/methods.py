@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -22,19 +23,22 @@ MIXED = ("flops_m", "nwot", "synflow", "jacov")
 
 @dataclass(frozen=True)
 class Method:
-    """A plug-in with its arguments. sees: what the method knows of a pool. prior: it starts from TransNAS cells.
-
-    pools: the tables it is for, all if empty.
+    """A plug-in with its arguments. sees: what the method knows of a pool. prior: what a blend on TransNAS
+    cells says is one more column. trained: it has learned from TransNAS cells before and goes on. pools: the tables
+    it is for, all if empty.
     """
 
     plug_in: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     sees: Callable[[str], Pool] = pool
     prior: bool = False
+    trained: bool = False
     pools: tuple[str, ...] = ()
 
     def make(self) -> Predictor:
         """A predictor that has learned nothing yet."""
+        if self.trained:
+            return deepcopy(trained_on_cells(self.plug_in))
         made: Predictor = nas.load("predictors", self.plug_in)(**self.arguments)
         if self.prior:
             made.prior = trained_prior()  # type: ignore[attr-defined]
@@ -47,6 +51,15 @@ def trained_prior() -> Predictor:
     samples, targets = prior_pool()
     prior: Predictor = nas.load("predictors", "blend")(inputs=["graph"]).fit(samples, targets)
     return prior
+
+
+@cache
+def trained_on_cells(plug_in: str) -> Predictor:
+    """A predictor that has learned from the graphs of TransNAS cells and is ready to go on elsewhere."""
+    samples, targets = prior_pool()
+    alone = [replace(sample, scores={}) for sample in samples]
+    made: Predictor = nas.load("predictors", plug_in)(warm=True)
+    return made.fit(alone, targets)
 
 
 def mixed(known: Pool, judged: Sequence[int]) -> np.ndarray:
@@ -83,6 +96,7 @@ LEARNED: dict[str, Method] = {
     "blend, prior": Method("blend", prior=True, pools=NB201),
     "blend, 12 epochs": Method("blend", sees=with_weak_labels, pools=NB201),
     **{name: Method(name) for name in ("gcn", "gates", "graph_transformer", "operator_gnn")},
+    "operator_gnn, after TransNAS cells": Method("operator_gnn", trained=True, pools=NB201),
 }
 """What learns; any plug-in whose needs the tables meet can be added."""
 
