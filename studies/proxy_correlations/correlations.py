@@ -61,9 +61,25 @@ def correlation_table(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         if len(whole) == len(parts):
             pool = values.loc[values[whole].notna().any(axis=1) & _scored(rows, whole).reindex(values.index)]
             order = aggregate(pool, {part: directions[part] for part in whole}, how)
-            found.append(_row(name, order, known["val_accuracy"]) | {"published": TOLD.get(name, "")})
+            found.append(
+                _row(name, order, known["val_accuracy"]) | _published(parts, how, pool, directions, known)
+            )
+            found[-1]["published"] = found[-1].get("published", TOLD.get(name, ""))
     table = pd.DataFrame(found).sort_values("spearman", ascending=False, ignore_index=True)
     return table, _text(table)
+
+
+def _published(
+    parts: tuple[str, ...], how: str, pool: pd.DataFrame, directions: dict[str, str], known: pd.DataFrame
+) -> dict[str, object]:
+    """The same aggregate of the published scores of the same networks, where all of them are published."""
+    stored = {STORED.get(part, part): directions[part] for part in parts}
+    if not stored.keys() <= set(known):
+        return {}
+    theirs = _row("", aggregate(known.loc[pool.index], stored, how), known["val_accuracy"])
+    return {
+        "published": f"{theirs['spearman']:.3f} [{theirs['spearman_low']:.2f}, {theirs['spearman_high']:.2f}]"
+    }
 
 
 def plug_in(name: str) -> str:
@@ -126,7 +142,8 @@ def _bootstrap(
 ) -> tuple[float, float]:
     rng = np.random.default_rng(0)
     drawn = [rng.integers(len(a), size=len(a)) for _ in range(RESAMPLES)]
-    low, high = np.nanquantile([measure(a[d], b[d]) for d in drawn], [0.025, 0.975])
+    found = np.nan_to_num([measure(a[d], b[d]) for d in drawn])  # equal values order nothing
+    low, high = np.quantile(found, [0.025, 0.975])
     return float(low), float(high)
 
 

@@ -108,6 +108,11 @@ def jobs(asked: argparse.Namespace, place: Path) -> Iterator[Job]:
             yield Job(int(index), text, scores, place, asked.device, size)
 
 
+def origin(device: str) -> str:
+    """What the numbers depend on beside networks and images."""
+    return f"nasplat {nas.__version__}, torch {torch.__version__}, {device}, seed {SEED}, batch {BATCH}"
+
+
 def asked_for() -> argparse.Namespace:
     """The options of the command line."""
     parser = options(__doc__)
@@ -130,7 +135,7 @@ def main() -> None:
             do(path, jobs(asked, place), work, asked.processes)
         rows = read(path)
         found, text = correlation_table(rows)
-        found.to_csv(place / "results.csv", index=False)
+        found.assign(origin=origin(asked.device)).to_csv(place / "results.csv", index=False)
         print(f"{text}\n\n{rows['index'].nunique()} networks; batch {BATCH} unless said, seed {SEED}.")
 
 
