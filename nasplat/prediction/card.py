@@ -11,13 +11,17 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from nasplat import plugins
+from nasplat.arguments import ArgumentError, check_arguments
 from nasplat.errors import NasplatError, expected_one_of
 from nasplat.files import content_hash, write_atomic
+from nasplat.prediction.making import make_predictor
 from nasplat.prediction.predictor import Predictor
 from nasplat.space import Space
 
 ARRAYS, CARD = "weights.safetensors", "card.toml"
+
+_OTHER_VERSION = (ArgumentError, ValueError, LookupError, TypeError, AttributeError, RuntimeError)
+"""What plug-ins raise when they are given the state of another version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +73,10 @@ def save_predictor(predictor: Predictor, card: Card, folder: Path) -> None:
 def load_predictor(folder: Path) -> tuple[Predictor, Card]:
     """A trained predictor and its card.
 
-    NasplatError for files that are missing, damaged, not each other's, or of another version.
+    Files may come from anywhere: a card chooses among the plug-ins that are installed, and no more. NasplatError for
+    files that are missing, damaged, not each other's, or of another version.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import load
 
     try:
@@ -78,7 +84,7 @@ def load_predictor(folder: Path) -> tuple[Predictor, Card]:
         content = (folder / ARRAYS).read_bytes()
         arguments, rest, written = page.pop("arguments"), json.loads(page.pop("rest")), page.pop("weights")
         card = _card(page)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ArgumentError) as error:
         raise NasplatError(
             f"{folder} holds no trained predictor: {error}; expected {CARD} and {ARRAYS}"
         ) from error
@@ -86,13 +92,13 @@ def load_predictor(folder: Path) -> tuple[Predictor, Card]:
         raise NasplatError(
             f"{folder / ARRAYS} is not the file that its card was written for: fetch both again"
         )
-    factory = plugins.load("predictors", card.plug_in)
     try:
-        return factory(**arguments).restore(load(content), rest), card
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return make_predictor(card.plug_in, arguments).restore(load(content), rest), card
+    except (*_OTHER_VERSION, SafetensorError) as error:
+        reason = " ".join(str(error).split())
         raise NasplatError(
             f"{folder} was written by another version of predictor {card.plug_in!r} "
-            f"({type(error).__name__}: {error}); make it again: {card.command}"
+            f"({type(error).__name__}: {reason}); make it again: {card.command}"
         ) from error
 
 
@@ -115,7 +121,7 @@ def _card(page: Mapping[str, Any]) -> Card:
     unknown = sorted({*page} - {f.name for f in fields(Card)})
     if unknown:
         raise ValueError(f"the card says {', '.join(unknown)}, which this version of nasplat does not know")
-    return Card(**{**page, "scores": tuple(page.get("scores", ()))})
+    return Card(**check_arguments(Card, page, "the card"))
 
 
 def _toml(page: Mapping[str, Any]) -> str:

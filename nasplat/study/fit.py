@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nasplat.arguments import check_arguments
 from nasplat.errors import InvalidStudy
 from nasplat.metric import Metric, versions
-from nasplat.plugins import load
 from nasplat.prediction import Card, Predictor, Sample, describe, save_predictor
+from nasplat.prediction.making import make_predictor
 from nasplat.space import Space
 from nasplat.store import EvaluationRecord
 from nasplat.study.assembly import Assembly, assemble
@@ -62,27 +61,17 @@ def fit_predictor(study: StudyFolder, order: Order, folder: Path, watcher: Watch
     assembly = assemble(study)
     metric = _metric(assembly, order.metric)
     labels = _labels(study, metric)
-    predictor = _make(order, study.folder)
+    predictor = make_predictor(order.plug_in, order.arguments)
     question = _question(assembly, predictor, order)
     samples = _samples(study, assembly.bench.space, labels, question, watcher)
     targets = np.array([labels[sample.arch.key] for sample in samples])
-    figures = _cross_validated(order, study.folder, samples, targets)
+    figures = _cross_validated(order, samples, targets)
     predictor.fit(samples, targets, seed=order.seed)
     card = _card(order, assembly, metric, targets, figures)
     if question is not None:
         card = replace(card, scores=question.names, batch=question.batch)
     save_predictor(predictor, card, folder)
     return card
-
-
-def _make(order: Order, base: Path) -> Predictor:
-    factory = load("predictors", order.plug_in, base=base)
-    if not callable(factory):
-        raise InvalidStudy(f"{order.plug_in!r} is a {type(factory).__name__}, not a predictor")
-    made = factory(**check_arguments(factory, order.arguments, f"predictor {order.plug_in!r}"))
-    if not isinstance(made, Predictor):
-        raise InvalidStudy(f"{order.plug_in!r} makes a {type(made).__name__}, not a predictor")
-    return made
 
 
 def _metric(assembly: Assembly, name: str) -> Metric:
@@ -135,14 +124,14 @@ def _value(score: EvaluationRecord) -> float:
 
 
 def _cross_validated(
-    order: Order, base: Path, samples: Sequence[Sample], targets: NDArray[np.float64]
+    order: Order, samples: Sequence[Sample], targets: NDArray[np.float64]
 ) -> dict[str, float]:
     """How well each fifth is predicted by the rest."""
     predicted = np.full(len(samples), np.nan)
     folds = np.random.default_rng(order.seed).permutation(len(samples)) % FOLDS
     for fold in range(FOLDS):
         rest, held = (np.flatnonzero(part).tolist() for part in (folds != fold, folds == fold))
-        predictor = _make(order, base)
+        predictor = make_predictor(order.plug_in, order.arguments)
         predictor.fit([samples[i] for i in rest], targets[rest], seed=order.seed)
         predicted[held] = predictor.predict([samples[i] for i in held]).mean
     keys = [s.arch.key for s in samples]

@@ -96,6 +96,53 @@ def test_a_predictor_of_another_version_is_told_with_its_command(folder: Path, o
         load_predictor(folder)
 
 
+@pytest.mark.parametrize("plug_in", ["subprocess:getoutput", "mine.py:PREDICTOR"])
+def test_a_card_from_outside_runs_no_code_that_it_names(folder: Path, plug_in: str) -> None:
+    (folder / "mine.py").write_text("raise SystemExit('this ran')\n")
+    page = (folder / CARD).read_text(encoding="utf-8").replace('"ridge"', f'"{plug_in}"', 1)
+    page += f'"cmd" = "touch {folder / "ran"}"\n'  # its last table holds the arguments
+    (folder / CARD).write_text(page, encoding="utf-8")
+    with pytest.raises(NasplatError, match=f"predictor '{plug_in}' is code by its place"):
+        load_predictor(folder)
+    assert not (folder / "ran").exists()
+
+
+def test_a_card_that_names_a_score_is_told(folder: Path) -> None:
+    page = (folder / CARD).read_text(encoding="utf-8")
+    (folder / CARD).write_text(page.replace('"ridge"', '"nwot"', 1), encoding="utf-8")
+    with pytest.raises(NasplatError, match="'nwot' is a Score, not a predictor"):
+        load_predictor(folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("batch = 32", 'batch = "x"', "the card batch = 'x'"),
+        ("labels = 6", "labels = [6]", "the card labels = "),
+        ('scores = ["nwot", "synflow"]', 'scores = "nwot"', "the card scores = 'nwot': give a list"),
+        ("labels = 6\n", "", "the card needs 'labels'"),
+    ],
+)
+def test_a_field_of_another_type_is_told(folder: Path, old: str, new: str, line: str) -> None:
+    page = (folder / CARD).read_text(encoding="utf-8")
+    assert old in page
+    (folder / CARD).write_text(page.replace(old, new), encoding="utf-8")
+    with pytest.raises(NasplatError, match=f"holds no trained predictor: {line}"):
+        load_predictor(folder)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, IndexError])
+def test_weights_that_a_predictor_cannot_take_are_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def restore(*_: object) -> None:
+        raise error("size mismatch for\n\tweight")
+
+    monkeypatch.setattr(type(load("predictors", "ridge")()), "restore", restore)
+    with pytest.raises(NasplatError, match=r"another version .*size mismatch for weight.*make it again"):
+        load_predictor(folder)
+
+
 def test_another_space_is_refused() -> None:
     PAGE.check(SPACE)
     with pytest.raises(NasplatError, match=r"learned from space 'toy' .* but this is 'toy'"):

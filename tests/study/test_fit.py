@@ -70,6 +70,7 @@ def test_the_page_names_the_predictor_as_a_metric(write_study: WriteStudy) -> No
         ("toy.py:gain", "ridge", "the study does not measure 'toy.py:gain'; it measures: toy.py:cost"),
         ("toy.py:cost", "nwot", "'nwot'"),
         ("toy.py:cost", "rigde", "did you mean 'ridge'"),
+        ("toy.py:cost", "toy.py:SPACE", "predictor 'toy.py:SPACE' is code by its place"),
     ],
 )
 def test_mistakes_are_one_line_and_write_nothing(
