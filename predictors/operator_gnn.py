@@ -177,11 +177,11 @@ def _whole(sample: Sample) -> dict[str, float]:
 
 
 def _had(sample: Sample) -> set[str]:
-    """What a sample has of what others may lack."""
+    """What a sample has of what others may lack: scores that were computed, with a value or without."""
     features = sample.graph.feature_names if sample.graph else ()
     return {
         *(f"feature {name} in its graph" for name in features),
-        *(f"layer-wise score {name}" for name, values in sample.layers.items() if values),
+        *(f"layer-wise score {name}" for name in sample.layers),
         *(f"score {name}" for name in sample.scores),
     }
 

@@ -14,6 +14,7 @@ from nasplat.prediction import PredictorFactory, Sample
 from nasplat.prediction.columns import as_json, from_json, scaled, scales_of, table
 from nasplat.prediction.losses import LossName, outputs
 from nasplat.prediction.neural import Form, NeuralPredictor
+from nasplat.prediction.sample import Layers
 from nasplat.prediction.training import Inputs, Recipe, seeded
 
 DROPOUT = 0.1
@@ -110,6 +111,7 @@ class ParZC(NeuralPredictor):
     by module name. Published columns enter raw and padded with zeros; here those that are never negative (synflow
     reaches 1e67) are logarithms, all are robust z-scores of the training pool, and a second column tells what was
     known. A longer network than any learned from is judged by its first layers. Mixer: 64 units, published 512.
+    A score without values, which a dead network may have, is 0 at all modules of the network's other scores.
     """
 
     needs = frozenset({"layers"})
@@ -150,23 +152,27 @@ class ParZC(NeuralPredictor):
         return Averaged(network) if self.bayesian else network
 
     def _rows(self, samples: Sequence[Sample], scores: Sequence[str]) -> list[dict[str, float]]:
-        """Values by column name; NasplatError for the first sample that lacks a score."""
-        for sample in samples:
-            missing = [score for score in scores if not sample.layers.get(score)] or ["any score"][
-                : not scores
-            ]
-            if missing:
-                raise NasplatError(
-                    f"architecture {sample.arch.key} has no values of {missing[0]} by layer: score it first"
-                )
+        """Values by column name; NasplatError for the first sample that was not scored."""
         return [
             {
                 f"{score}:{module if self.align == 'name' else place}": value
-                for score in scores
-                for place, (module, value) in enumerate(sample.layers[score].items())
+                for score, layers in _known(sample, scores).items()
+                for place, (module, value) in enumerate(layers.items())
             }
             for sample in samples
         ]
+
+
+def _known(sample: Sample, scores: Sequence[str]) -> Layers:
+    """The values of these scores by module, zeros for a score that was computed and has none."""
+    missing = [score for score in scores if score not in sample.layers]
+    zeros = {module: 0.0 for score in scores for module in sample.layers.get(score, ())}
+    if missing or not zeros:
+        raise NasplatError(
+            f"architecture {sample.arch.key} has no values of {[*missing, 'any score'][0]} by layer: "
+            "score it first, or leave it out"
+        )
+    return {score: sample.layers[score] or zeros for score in scores}
 
 
 PREDICTOR: PredictorFactory = ParZC

@@ -95,10 +95,7 @@ def with_layers(name: str) -> Pool:
     for sample in known.samples:
         text = (LAYERS / f"{index[row_of(sample.arch)]}-params.json").read_text(encoding="utf-8")
         found = json.loads(text)
-        dead = dict.fromkeys(
-            found["grad_norm"], 0.0
-        )  # synflow has no logarithm then, but its parts are zeros
-        samples.append(replace(sample, layers={score: found[score] or dead for score in BY_LAYER}))
+        samples.append(replace(sample, layers={score: found[score] for score in BY_LAYER}))
     return replace(known, samples=samples)
 
 

@@ -50,6 +50,17 @@ def test_a_sample_without_what_was_learned_is_refused(place: str, missing: str) 
         predictor.predict([Sample(Arch({"i": 0}), np.zeros(1, np.float32), CHAIN)])
 
 
+@pytest.mark.parametrize("place", ["layer", "whole"])
+def test_a_score_that_was_computed_and_has_no_value_is_no_reason_to_refuse(place: str) -> None:
+    train, y = pool(6, 0, place)
+    layers, scores = ({"snip": {}}, {}) if place == "layer" else ({}, {"nwot": float("nan")})
+    dead = Sample(Arch({"i": 9}), np.zeros(1, np.float32), CHAIN, scores, layers)
+    predictor = made(steps=2).fit([*train, dead], [*y, 0.0])
+    assert np.isfinite(predictor.predict([dead]).mean).all()
+    with pytest.raises(NasplatError, match="which the predictor learned from"):
+        predictor.predict([Sample(dead.arch, dead.encoding, CHAIN)])
+
+
 def small_net(width: int, kernel: int) -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(3, width, kernel, 1, kernel // 2),

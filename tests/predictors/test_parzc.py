@@ -78,6 +78,21 @@ def test_stochastic_weights_differ_between_passes_of_training_only() -> None:
     assert len(y) == len(network(**inputs))
 
 
+@pytest.mark.parametrize("align", ["place", "name"])
+def test_a_score_without_values_is_zero_at_the_modules_of_the_others(align: str) -> None:
+    train, y = pool(8, 0)
+    plain = {"m0": 1.0, "m1": 2.0}
+    dead, zeros = (
+        Sample(Arch({"i": 9}), np.zeros(1, np.float32), None, {}, {"synflow": flow, "plain": plain})
+        for flow in ({}, {"m0": 0.0, "m1": 0.0})
+    )
+    predictor = made(align=align, steps=5).fit([*train, dead], [*y, 0.0])
+    assert np.array_equal(predictor.predict([dead]).mean, predictor.predict([zeros]).mean)
+    silent = Sample(dead.arch, dead.encoding, None, {}, {"synflow": {}, "plain": {}})
+    with pytest.raises(NasplatError, match="has no values of any score by layer"):
+        predictor.predict([silent])
+
+
 def test_samples_without_layers_or_known_modules_are_refused() -> None:
     train, y = pool(6, 0)
     bare = Sample(Arch({"i": 0}), np.zeros(1, np.float32))
