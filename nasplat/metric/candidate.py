@@ -27,7 +27,7 @@ class Workbench:
 
     A candidate's norms are recalibrated on `calibration_batches` batches of 64 training inputs, which are the same
     for every candidate; with 0 they keep the running statistics that all share. `inherits` says that networks take
-    their weights from the supernet. `scores` are those that the study asks for, by the size of their batch.
+    their weights from the supernet. `scores` are those that the study asks for, by the size of their batch and by name.
     """
 
     space: Space

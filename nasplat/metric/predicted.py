@@ -27,7 +27,7 @@ def predicted_metric(bench: Workbench, name: str, base: Path | None) -> Metric:
     folder = find_trained(name.removeprefix(PREFIX), base)
     predictor, card = load_predictor(folder)
     card.check(bench.space)
-    known = {score.name: score for score in load_scores(card.scores)}
+    known = {score.name: score for score in load_scores(card.scores, base)}
     if known:
         bench.need_data(name)
         bench.scores.setdefault(card.batch, {}).update(known)

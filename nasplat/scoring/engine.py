@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -27,13 +30,14 @@ def score(
     seed: int = 0,
     init: str = "as given",
 ) -> dict[str, ScoreResult]:
-    """Each named score of `model` on a batch: images (n, ...), labels (n,), on the model's device.
+    """Each named score of `model` on a batch, by its name as asked: images (n, ...), labels (n,), on the model's device.
 
     Passes that scores share run once, on one copy in training mode; a score that changes the network gets its own
     copy. The random state is seeded by `seed` for the passes and for each score; weights, modes, gradients and
     random states of the caller stay as they were. A score that raises, or whose value is not finite, gives a
     result with its reason; a pass that fails does so to the scores that need it. `init` names how the weights
-    were made, for the record. Raises NasplatError for a name that is no score.
+    were made, for the record. Raises NasplatError for a name that is no score,
+    or that is asked twice.
     """
     scores = load_scores(names)
     origin: dict[str, str | int] = {
@@ -55,19 +59,31 @@ def score(
     return results
 
 
-def load_scores(names: Sequence[str | Score]) -> list[Score]:
-    """The scores of these names; a Score stands for itself."""
-    scores = [n if isinstance(n, Score) else plugins.load("predictors", n) for n in names]
-    for name, found in zip(names, scores, strict=True):
-        if not isinstance(found, Score):
+def load_scores(names: Sequence[str | Score], base: Path | None = None) -> list[Score]:
+    """The scores of these names, each called as it was asked for; a Score stands for itself.
+
+    Files, as in "mine.py:SCORE", are relative to `base`; such a score is called "mine.py:SCORE", whatever it calls
+    itself, so that it never passes for another. Raises NasplatError for what is no score and for a name twice.
+    """
+    scores = [n if isinstance(n, Score) else _load(n, base) for n in names]
+    for entry in scores:
+        if unknown := entry.shares - PASSES.keys():
             raise NasplatError(
-                f"{name!r} is a {type(found).__name__}, not a score: name a plug-in that ends with SCORE"
+                f"score {entry.name!r} shares {sorted(unknown)}; known are {', '.join(PASSES)}"
             )
-        if unknown := found.shares - PASSES.keys():
-            raise NasplatError(
-                f"score {found.name!r} shares {sorted(unknown)}; known are {', '.join(PASSES)}"
-            )
+    twice = [name for name, count in Counter(entry.name for entry in scores).items() if count > 1]
+    if twice:
+        raise NasplatError(f"two scores are called {twice[0]!r}: ask for each once, under a name of its own")
     return scores
+
+
+def _load(name: str, base: Path | None) -> Score:
+    found = plugins.load("predictors", name, base=base)
+    if not isinstance(found, Score):
+        raise NasplatError(
+            f"{name!r} is a {type(found).__name__}, not a score: name a plug-in that ends with SCORE"
+        )
+    return replace(found, name=name)
 
 
 def batch_digest(images: Tensor, labels: Tensor) -> str:

@@ -94,6 +94,26 @@ def test_score_is_of_the_untrained_network_even_after_a_training(bench: Workbenc
     assert before.per_module
 
 
+MINE = """
+from nasplat import load
+from dataclasses import replace
+
+SCORE = replace(load("predictors", "synflow"), function=lambda evidence: (7.0, {}), direction="minimize")
+"""
+
+
+def test_a_score_of_the_users_does_not_pass_for_one_of_the_same_name(
+    bench: Workbench, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    for order in (1, -1):
+        names = ["score:synflow", "score:mine.py:SCORE"][::order]
+        metrics = {name: make_metric(name, {}, bench, tmp_path) for name in names}
+        chosen = candidate(bench)
+        found = {name: metric.measure(chosen).value for name, metric in metrics.items()}
+        assert found["score:mine.py:SCORE"] == 7.0 != found["score:synflow"]
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "expected"),
     [

@@ -121,6 +121,11 @@ def test_an_unknown_score_lists_the_known_ones() -> None:
         score(network(), IMAGES, LABELS, ["synflw"])
 
 
+def test_a_name_asked_twice_is_refused() -> None:
+    with pytest.raises(NasplatError, match="two scores are called 'synflow'"):
+        score(network(), IMAGES, LABELS, ["synflow", named(destructive, "synflow")])
+
+
 def test_a_plug_in_that_is_no_score_is_refused() -> None:
     with pytest.raises(NasplatError, match="'math:pi' is a float, not a score"):
         score(network(), IMAGES, LABELS, ["math:pi"])
