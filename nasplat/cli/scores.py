@@ -53,7 +53,7 @@ def score(
         wanted = {"names": names, "samples": samples, "of_trials": trials, "batch": batch}
         frame, title = _of_study(Path(what), wanted, quiet=as_json or as_csv)
     if rank is not None:
-        frame = _ranked(frame, rank)
+        frame = _ranked(frame, rank, Path(what))
     if as_json:
         from nasplat.study.frames import as_objects
 
@@ -78,14 +78,15 @@ def _of_study(place: Path, wanted: dict[str, Any], quiet: bool) -> tuple[pd.Data
     return frame, f"Scores in the space of {study.name!r}"
 
 
-def _ranked(frame: pd.DataFrame, how: str) -> pd.DataFrame:
+def _ranked(frame: pd.DataFrame, how: str, place: Path) -> pd.DataFrame:
     """The rows by an aggregate of all their scores, best first."""
     from nasplat.prediction import aggregate
     from nasplat.study.scores import directions
 
     if "arch_key" not in frame:
         raise InvalidStudy("--rank compares architectures: give it a study, not one module")
-    found = directions(name for name in frame.columns if name not in ("arch_key", "name", "reasons"))
+    names = [name for name in frame.columns if name not in ("arch_key", "name", "reasons")]
+    found = directions(names, open_study(place).folder)
     return frame.assign(**{how: aggregate(frame, found, how)}).sort_values(how, ascending=False)
 
 

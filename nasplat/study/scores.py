@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,9 +87,9 @@ def score_names(asked: Sequence[str]) -> list[str]:
     return [name for name in names("predictors") if isinstance(load("predictors", name), Score)]
 
 
-def directions(names: Iterable[str]) -> dict[str, str]:
-    """Which way each score is better."""
-    return {entry.name: entry.direction for entry in load_scores(list(names))}
+def directions(names: Iterable[str], base: Path | None = None) -> dict[str, str]:
+    """Which way each score is better; files are relative to `base`, a study's folder."""
+    return {entry.name: entry.direction for entry in load_scores(list(names), base)}
 
 
 def _metric(name: str, batch: int, bench: Workbench, study: StudyFolder) -> Metric:
@@ -124,10 +125,10 @@ def _scores(
 ) -> dict[str, EvaluationRecord]:
     """What the store knows of an architecture, and the rest by passes that the missing scores share."""
     store, space = shelf.store, bench.space.hash
-    asked = (
+    known = (
         (n, store.current(space, arch.key, m.name, json_hash(dict(m.origin)))) for n, m in metrics.items()
     )
-    found = {name: record for name, record in asked if record is not None}
+    found = {name: record for name, record in known if record is not None}
     missing = [name for name in metrics if name not in found]
     if missing:
         train = bench.need_data(f"score:{missing[0]}").train
@@ -136,7 +137,8 @@ def _scores(
             train.inputs[:batch],
             train.targets[:batch],
         )
-        for name, result in score(network, inputs, targets, missing, seed=bench.seed).items():
+        asked = [bench.scores[batch][name] for name in missing]
+        for name, result in score(network, inputs, targets, asked, seed=bench.seed).items():
             found[name] = _record(metrics[name], result)
             store.record(space, arch.to_json(), arch.key, found[name])
     return {name: found[name] for name in metrics}

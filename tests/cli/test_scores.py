@@ -53,6 +53,29 @@ def test_an_aggregate_orders_the_rows(nasplat: Nasplat, folder: Path) -> None:
     assert len(votes) == 6
 
 
+MINE = """
+from nasplat.scoring import Score
+
+def units(evidence):
+    return float(sum(p.numel() for p in evidence.model.parameters())), {}
+
+SCORE = Score("synflow", "minimize", frozenset({"data"}), "none", "our own", units)
+"""
+
+
+def test_a_score_from_a_file_beside_the_study_keeps_its_name_and_direction(
+    nasplat: Nasplat, folder: Path
+) -> None:
+    (with_data(folder) / "mine.py").write_text(MINE)
+    what = ("score", folder, "--scores", "synflow,mine.py:SCORE", "--samples", 3, "--rank", "mean_rank")
+    rows = json.loads(nasplat(*what, "--json").out)
+    assert json.loads(nasplat(*what, "--json").out) == rows
+    assert all(row["synflow"] != row["mine.py:SCORE"] == int(row["mine.py:SCORE"]) for row in rows)
+    alone = ("score", folder, "--scores", "mine.py:SCORE", "--samples", 3, "--rank", "mean_rank", "--json")
+    sizes = [row["mine.py:SCORE"] for row in json.loads(nasplat(*alone).out)]
+    assert sizes == sorted(sizes)
+
+
 def test_a_module_is_scored_without_a_study(nasplat: Nasplat, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(NET)
     what = ("score", f"{tmp_path / 'net.py'}:NET", "--scores", "synflow", "--json")
