@@ -34,13 +34,13 @@ class Run:
     def forward(self) -> None:
         """Outputs, with what the hooks note on the way."""
         model = copy.deepcopy(self.source).train().requires_grad_(False)
-        self.recorder = Recorder(model, len(self.images), self.wanted, self.problems)
         if "logits" in self.stages and self.images.is_floating_point():
             self.images.requires_grad_()
         graph = not self.stages.isdisjoint({"logits", "loss"})
-        watch = BeforeOperators(self.recorder.looks) if self.recorder.looks else nullcontext()
         layers = weighted_layers(model)
-        with parametrize.cached():  # so that a parametrized weight is one tensor
+        with parametrize.cached():  # so that a parametrized weight is one tensor, made once whoever asks
+            self.recorder = Recorder(model, len(self.images), self.wanted, self.problems)
+            watch = BeforeOperators(self.recorder.looks) if self.recorder.looks else nullcontext()
             self.weights: dict[str, Tensor] = {name: layer.weight for name, layer in layers.items()}
             for weight in self.weights.values():
                 weight.requires_grad_("loss" in self.stages)

@@ -108,6 +108,13 @@ def parametrized() -> nn.Module:
     return net
 
 
+def spectral() -> nn.Module:
+    """A linear layer whose weight moves on a little each time that it is made, as power iterations do."""
+    net = linear()
+    nn.utils.parametrizations.spectral_norm(net.get_submodule("1"))
+    return net
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "plain": plain,
     "residual": Residual,
@@ -115,6 +122,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "transformer": Transformer,
     "linear": linear,
     "parametrized": parametrized,
+    "spectral": spectral,
 }
 
 IMAGES = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(5))
@@ -150,7 +158,8 @@ def test_a_score_is_bit_equal_alone_and_in_shared_passes(kind: str, name: str) -
 def test_scores_of_any_classifier_are_finite_or_say_why_not(kind: str) -> None:
     silent = {name: result.reason for name, result in together(kind).items() if result.status != "ok"}
     expected = {
-        name: {"nwot": "the network has no ReLU"} for name in ("transformer", "linear", "parametrized")
+        name: {"nwot": "the network has no ReLU"}
+        for name in ("transformer", "linear", "parametrized", "spectral")
     }
     expected["branching"] = {
         "macs": "the network branches on values: what it computes is not decided by shapes"
