@@ -117,7 +117,7 @@ class OperatorGnn(NeuralPredictor):
     are then for the kind of the new pool.
     """
 
-    needs = frozenset({"graph"})
+    needs = frozenset({"graph", "scores", "layers"})
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from nasplat.prediction.aggregates import AGGREGATES, aggregate
 from nasplat.prediction.card import Card, load_predictor, save_predictor
 from nasplat.prediction.predictor import Prediction, Predictor, PredictorFactory
-from nasplat.prediction.sample import Sample, describe
+from nasplat.prediction.sample import Sample, describe, traced
 
 __all__ = [
     "AGGREGATES",
@@ -18,4 +18,5 @@ __all__ = [
     "describe",
     "load_predictor",
     "save_predictor",
+    "traced",
 ]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nasplat.errors import NasplatError
 from nasplat.space import Arch, ArchGraph, Space
 
 Scores: TypeAlias = Mapping[str, float]
@@ -38,9 +39,13 @@ def describe(
     archs: Sequence[Arch],
     scores: Mapping[str, Scores] | None = None,
     layers: Mapping[str, Layers] | None = None,
+    graphs: Callable[[Arch], ArchGraph] | None = None,
 ) -> list[Sample]:
-    """Samples of architectures of a space; scores and layers go by `Arch.key`."""
-    graph = space.notation.graph
+    """Samples of architectures of a space; scores and layers go by `Arch.key`.
+
+    graphs: what gives the graph of an architecture in a space whose notation has none, such as `traced`.
+    """
+    graph = space.notation.graph or graphs
     return [
         Sample(
             arch,
@@ -51,3 +56,16 @@ def describe(
         )
         for arch in archs
     ]
+
+
+def traced(space: Space, arch: Arch) -> ArchGraph:
+    """The operations of the network itself, see `operator_graph`; NasplatError where there is none to trace."""
+    import torch  # here: describing samples needs no torch otherwise
+
+    from nasplat.prediction.operators import operator_graph
+
+    if space.input_shape is None:
+        raise NasplatError(
+            f"space {space.name!r} says no input_shape, which tracing needs: give Space(..., input_shape=(3, 32, 32))"
+        )
+    return operator_graph(space.build(arch), torch.zeros(1, *space.input_shape))

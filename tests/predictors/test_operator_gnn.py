@@ -61,6 +61,10 @@ def test_a_score_that_was_computed_and_has_no_value_is_no_reason_to_refuse(place
         predictor.predict([Sample(dead.arch, dead.encoding, CHAIN)])
 
 
+def test_scores_that_it_may_read_are_among_its_needs() -> None:
+    assert made().needs == {"graph", "scores", "layers"}
+
+
 def small_net(width: int, kernel: int) -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(3, width, kernel, 1, kernel // 2),
