@@ -12,7 +12,9 @@ from nasplat.prediction import PredictorFactory, Sample
 from nasplat.prediction.batching import Vocabulary, dense_batch, graphs_of
 from nasplat.prediction.losses import LossName, outputs
 from nasplat.prediction.neural import Form, NeuralPredictor
+from nasplat.prediction.nodes import depths
 from nasplat.prediction.training import Inputs, Recipe
+from nasplat.space import ArchGraph
 
 DROPOUT = 0.1
 EMBEDDING = 48  # of operations, as published
@@ -52,7 +54,7 @@ class Gates(NeuralPredictor):
     """The predictor of "A Generic Graph-based Neural Architecture Encoding Scheme" (arXiv:2004.01899).
 
     Operations lie on nodes here, in cells that have an "input" and an "output". Published: 128 units in 4 layers,
-    pairwise hinge with margin 0.1. layers: at least the edges on the longest path that shall count.
+    pairwise hinge with margin 0.1. layers: more where a graph of a fit has a longer path than that many edges.
     """
 
     needs = frozenset({"graph"})
@@ -71,19 +73,36 @@ class Gates(NeuralPredictor):
         self.hidden, self.layers = hidden, layers
 
     def learn(self, samples: Sequence[Sample]) -> Form:
-        words = Vocabulary.of(graphs_of(samples)).words
-        for end in ENDS:
-            if end not in words:
-                raise NasplatError(f"no graph has a node {end!r}: information flows from 'input' to 'output'")
-        return {"words": list(words)}
+        graphs = graphs_of(samples)
+        return {
+            "words": list(Vocabulary.of(graphs).words),
+            "layers": max(self.layers, *(max(depths(graph)[0]) for graph in graphs)),
+        }
 
     def read(self, samples: Sequence[Sample], form: Form) -> Inputs:
+        for sample, graph in zip(samples, graphs_of(samples), strict=True):
+            _refuse_without_flow(sample.arch.key, graph, form["layers"])
         batch = dense_batch(graphs_of(samples), Vocabulary(tuple(form["words"])))
         places = [form["words"].index(end) for end in ENDS]
         return batch | {"ends": batch["operations"][:, :, places]}
 
     def network(self, form: Form) -> nn.Module:
-        return GatedFlow(len(form["words"]), self.hidden, self.layers, outputs(self.recipe.loss))
+        return GatedFlow(len(form["words"]), self.hidden, form["layers"], outputs(self.recipe.loss))
+
+
+def _refuse_without_flow(key: str, graph: ArchGraph, layers: int) -> None:
+    """NasplatError for a graph through which no information gets from end to end within so many layers."""
+    for end in ENDS:
+        if end not in graph.operations:
+            raise NasplatError(
+                f"architecture {key} has no node {end!r}: information flows from 'input' to 'output'"
+            )
+    longest = max(depths(graph)[0])
+    if longest > layers:
+        raise NasplatError(
+            f"architecture {key} has a path of {longest} edges, but the predictor has {layers} layers: "
+            "fit it on graphs as deep, or give it more layers"
+        )
 
 
 PREDICTOR: PredictorFactory = Gates

@@ -15,7 +15,7 @@ def node_rows(graph: ArchGraph, layers: Layers) -> list[dict[str, float]]:
     log_depth and log_height: logarithm of 1 + the edges on the longest path that ends, or starts, at the node. A
     score joins by the name of the module that the node calls; a node named for a module with parts has their sum.
     """
-    above, below = _depths(graph)
+    above, below = depths(graph)
     values = graph.features or ((),) * len(graph.operations)
     rows = [dict(zip(graph.feature_names, row, strict=True)) for row in values]
     for node, row in enumerate(rows):
@@ -34,7 +34,7 @@ def _joined(known: Mapping[str, float], name: str) -> list[float]:
     return [value for module, value in known.items() if module.startswith(f"{name}.")]
 
 
-def _depths(graph: ArchGraph) -> tuple[list[int], list[int]]:
+def depths(graph: ArchGraph) -> tuple[list[int], list[int]]:
     """Edges on the longest path to each node, and from it; nodes are in topological order."""
     above, below = [0] * len(graph.operations), [0] * len(graph.operations)
     for source, target in sorted(graph.edges, key=lambda edge: edge[1]):

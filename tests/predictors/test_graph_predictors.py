@@ -165,8 +165,24 @@ def test_eigenvectors_as_published_can_be_asked_for() -> None:
 
 def test_gates_need_ends_for_information_to_flow_between() -> None:
     open_end = Sample(Arch({"i": 0}), np.zeros(1, np.float32), ArchGraph(("input", "conv"), ((0, 1),)))
-    with pytest.raises(NasplatError, match="no graph has a node 'output'"):
+    with pytest.raises(NasplatError, match="has no node 'output'"):
         made("gates").fit([open_end, open_end], [1, 2])
+
+
+def test_gates_hear_of_deep_graphs_and_refuse_deeper_ones() -> None:
+    def chain(i: int, length: int) -> Sample:
+        words = ("input", *("conv" if i >> k & 1 else "pool" for k in range(length)), "output")
+        graph = ArchGraph(words, tuple((k, k + 1) for k in range(length + 1)))
+        return Sample(Arch({"i": i}), np.zeros(1, np.float32), graph)
+
+    pool = [chain(i, 8) for i in range(12)]
+    predictor = made("gates").fit(pool, convolutions(pool))
+    assert len(np.unique(predictor.predict(pool).mean)) > 4
+    with pytest.raises(NasplatError, match="has a path of 10 edges, but the predictor has 9 layers"):
+        predictor.predict([chain(0, 9)])
+    open_end = Sample(Arch({"i": 0}), np.zeros(1, np.float32), ArchGraph(("input", "conv"), ((0, 1),)))
+    with pytest.raises(NasplatError, match="has no node 'output'"):
+        predictor.predict([*pool, open_end])
 
 
 def test_gates_hear_nothing_of_operations_beside_the_path() -> None:
