@@ -41,10 +41,10 @@ def predictor(
     """Fit a predictor on a study's finished architectures; a page names it as metric = "predicted:DIR"."""
     from dataclasses import asdict
 
-    from nasplat.study.fit import READ, Order, fit_predictor
+    from nasplat.study.fit import Order, fit_predictor
     from nasplat.study.scores import score_names
 
-    read = READ if scores is None else tuple(score_names([part.strip() for part in scores.split(",")]))
+    read = None if scores is None else tuple(score_names([part.strip() for part in scores.split(",")]))
     order = Order(name, metric, _arguments(arguments), read, batch)
     card = fit_predictor(open_study(study), order, output)
     if as_json:

@@ -20,6 +20,7 @@ from nasplat.store import EvaluationRecord
 from nasplat.study.assembly import Assembly, assemble
 from nasplat.study.folder import StudyFolder
 from nasplat.study.frames import trial_frame
+from nasplat.study.provenance import BATCH, command_of, commit_of
 from nasplat.study.run import Watcher
 from nasplat.study.scores import Question, scored
 from nasplat.supernet.probes import kendall
@@ -40,15 +41,15 @@ READ = (
 class Order:
     """What to learn: the plug-in with its arguments, and the study's metric that it is to predict.
 
-    scores: those that the predictor reads, if it reads any and the study has data and networks to compute them;
-    batch: the inputs that each of them sees.
+    scores: those that the predictor reads; None for READ, if it reads any and the study has data and networks to
+    compute them from. batch: the inputs that each of them sees.
     """
 
     plug_in: str
     metric: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    scores: tuple[str, ...] = READ
-    batch: int = 64
+    scores: tuple[str, ...] | None = None
+    batch: int = BATCH
     seed: int = 0
 
 
@@ -68,6 +69,7 @@ def fit_predictor(study: StudyFolder, order: Order, folder: Path, watcher: Watch
     figures = _cross_validated(order, samples, targets)
     predictor.fit(samples, targets, seed=order.seed)
     card = _card(order, assembly, metric, targets, figures)
+    card = replace(card, command=command_of(study.path, order, folder), commit=commit_of())
     if question is not None:
         card = replace(card, scores=question.names, batch=question.batch)
     save_predictor(predictor, card, folder)
@@ -98,7 +100,7 @@ def _question(assembly: Assembly, predictor: Predictor, order: Order) -> Questio
     reads = predictor.needs & {"scores", "layers"}
     if not reads or bench.data is None or not bench.space.has_networks:
         return None
-    return Question(order.scores, of_trials=True, batch=order.batch)
+    return Question(READ if order.scores is None else order.scores, of_trials=True, batch=order.batch)
 
 
 def _samples(
@@ -149,7 +151,7 @@ def _card(
     targets: NDArray[np.float64],
     figures: Mapping[str, float],
 ) -> Card:
-    study, space = assembly.study, assembly.bench.space
+    space = assembly.bench.space
     return Card(
         plug_in=order.plug_in,
         space=space.name,
@@ -161,7 +163,7 @@ def _card(
         labels=len(targets),
         low=float(targets.min()),
         high=float(targets.max()),
-        command=f"nasplat fit predictor {study.path} --predictor {order.plug_in} --metric {metric.name}",
+        command="",
         commit="",
         versions=dict(versions()),
         figures=figures,

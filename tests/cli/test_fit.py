@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,19 @@ def test_it_says_how_good_the_predictor_is_and_how_to_name_it(nasplat: Nasplat, 
     card = json.loads(nasplat(*what, "--json").out)
     assert card["labels"] == 12
     assert f"{card['figures']['kendall_tau']:.4g}" in said.out
+
+
+def test_the_command_of_the_card_makes_the_same_predictor_again(nasplat: Nasplat, folder: Path) -> None:
+    nasplat("run", folder)
+    what = ("fit", "predictor", folder, "--metric", "toy.py:gain", "--predictor", "forest")
+    chosen = ("--arguments", '{"trees": 3, "inputs": ["encoding"]}', "--batch", 8, "-o", folder / "a b")
+    card = json.loads(nasplat(*what, *chosen, "--json").out)
+    weights = (folder / "a b" / "weights.safetensors").read_bytes()
+    (folder / "a b" / "weights.safetensors").unlink()
+    program, *words = shlex.split(card["command"])
+    again = json.loads(nasplat(*words, "--json").out)
+    assert (program, again) == ("nasplat", card)
+    assert (folder / "a b" / "weights.safetensors").read_bytes() == weights
 
 
 @pytest.mark.parametrize(
