@@ -57,7 +57,8 @@ def fit_predictor(study: StudyFolder, order: Order, folder: Path, watcher: Watch
     """Fit on every finished architecture of the study and write weights and card to a folder.
 
     Scores that the predictor reads are computed first where the store lacks them. The card's figures are those of
-    5-fold cross-validation: `kendall_tau`, and `mae` in the metric's unit where the predictor does more than rank.
+    5-fold cross-validation, where all architectures that are one function are held out together: `kendall_tau`, and
+    `mae` in the metric's unit where the predictor does more than rank.
     """
     assembly = assemble(study)
     metric = _metric(assembly, order.metric)
@@ -66,7 +67,8 @@ def fit_predictor(study: StudyFolder, order: Order, folder: Path, watcher: Watch
     question = _question(assembly, predictor, order)
     samples = _samples(study, assembly.bench.space, labels, question, watcher)
     targets = np.array([labels[sample.arch.key] for sample in samples])
-    figures = _cross_validated(order, samples, targets)
+    folds = _folds([assembly.bench.space.notation.function_key(s.arch) for s in samples], order.seed)
+    figures = _cross_validated(order, samples, targets, folds)
     predictor.fit(samples, targets, seed=order.seed)
     card = _card(order, assembly, metric, targets, figures)
     card = replace(card, command=command_of(study.path, order, folder), commit=commit_of())
@@ -125,12 +127,22 @@ def _value(score: EvaluationRecord) -> float:
     return math.nan if score.value is None else score.value
 
 
+def _folds(functions: Sequence[str], seed: int) -> NDArray[np.int64]:
+    """The fold of each architecture, (n,): those that are one function lie in one, or the answer would be known."""
+    names, group = np.unique(functions, return_inverse=True)
+    if len(names) < FOLDS:
+        raise InvalidStudy(
+            f"the {len(functions)} architectures are {len(names)} functions; expected at least {FOLDS} that differ: "
+            "run more trials"
+        )
+    return (np.random.default_rng(seed).permutation(len(names)) % FOLDS)[group]
+
+
 def _cross_validated(
-    order: Order, samples: Sequence[Sample], targets: NDArray[np.float64]
+    order: Order, samples: Sequence[Sample], targets: NDArray[np.float64], folds: NDArray[np.int64]
 ) -> dict[str, float]:
-    """How well each fifth is predicted by the rest."""
+    """How well each fold is predicted by the rest."""
     predicted = np.full(len(samples), np.nan)
-    folds = np.random.default_rng(order.seed).permutation(len(samples)) % FOLDS
     for fold in range(FOLDS):
         rest, held = (np.flatnonzero(part).tolist() for part in (folds != fold, folds == fold))
         predictor = make_predictor(order.plug_in, order.arguments)

@@ -45,6 +45,38 @@ def test_figures_are_those_of_networks_that_were_held_out(write_study: WriteStud
     assert math.isfinite(card.figures["mae"])
 
 
+TWINS = """
+import hashlib
+
+from nasplat import Space, categorical
+from nasplat.space import Notation
+
+
+def space():
+    # twenty functions, each spelled in four ways
+    choices = [categorical("function", range(20)), categorical("way", range(4))]
+    return Space("twins", choices, notation=Notation(function_key=lambda arch: str(arch["function"])))
+
+
+def noise(candidate) -> float:
+    # says nothing of one function by the others
+    return hashlib.sha256(bytes([candidate.arch["function"]])).digest()[0] / 255
+"""
+
+
+def test_figures_do_not_know_a_network_by_its_twins(write_study: WriteStudy, tmp_path: Path) -> None:
+    study = write_study(
+        study="trials = 80",
+        space='name = "twins.py:space"',
+        objective='metric = "twins.py:noise"\ndirection = "maximize"',
+    )
+    (study.folder / "twins.py").write_text(TWINS)
+    study.run()
+    card = study.fit("forest", "twins.py:noise", tmp_path / "forest", trees=10)
+    assert card.labels == 80
+    assert card.figures["kendall_tau"] < 0.2  # with twins in other folds: above 0.8
+
+
 def test_the_page_names_the_predictor_as_a_metric(write_study: WriteStudy) -> None:
     study = write_study(study="trials = 40", objective=COST)
     study.run()
