@@ -97,12 +97,25 @@ def _labels(study: StudyFolder, metric: Metric) -> dict[str, float]:
 
 
 def _question(assembly: Assembly, predictor: Predictor, order: Order) -> Question | None:
-    """The scores to ask for; None where the predictor reads none, or there is nothing to compute them from."""
-    bench = assembly.bench
-    reads = predictor.needs & {"scores", "layers"}
-    if not reads or bench.data is None or not bench.space.has_networks:
-        return None
-    return Question(READ if order.scores is None else order.scores, of_trials=True, batch=order.batch)
+    """The scores to ask for; None where there are none to read, InvalidStudy where some were asked for all the same."""
+    lacking = _lacking(assembly, predictor, order.plug_in)
+    if lacking is None:
+        return Question(READ if order.scores is None else order.scores, of_trials=True, batch=order.batch)
+    if order.scores is not None:
+        raise InvalidStudy(f"{lacking}: fit without scores {','.join(order.scores)}")
+    return None
+
+
+def _lacking(assembly: Assembly, predictor: Predictor, name: str) -> str | None:
+    """Why the predictor gets no scores; None where it gets them."""
+    space = assembly.bench.space
+    if not predictor.needs & {"scores", "layers"}:
+        return f"predictor {name!r} with these arguments reads no scores"
+    if not space.has_networks:
+        return f"space {space.name!r} has no networks whose scores could be read"
+    if assembly.bench.data is None:
+        return "the study has no [data] that scores could see"
+    return None
 
 
 def _samples(

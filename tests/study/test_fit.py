@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from nasplat import Study
 from nasplat.errors import NasplatError
 from nasplat.prediction import describe, load_predictor
 from nasplat.study import assembly
+from nasplat.study.fit import Order, fit_predictor
 
 WriteStudy = Callable[..., Study]
 COST = 'metric = "toy.py:cost"\ndirection = "minimize"'
@@ -112,6 +114,31 @@ def test_mistakes_are_one_line_and_write_nothing(
     study.run()
     with pytest.raises(NasplatError, match=message):
         study.fit(plug_in, metric, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("space", "data", "arguments", "line"),
+    [
+        (
+            "SPACE",
+            False,
+            {},
+            r"the study has no \[data\] that scores could see: fit without scores nwot,snip",
+        ),
+        ("BARE", True, {}, "space 'bare' has no networks whose scores could be read"),
+        ("SPACE", True, {"inputs": ["encoding"]}, "predictor 'ridge' with these arguments reads no scores"),
+    ],
+)
+def test_scores_that_nothing_would_read_are_refused(
+    write_study: WriteStudy, tmp_path: Path, space: str, data: bool, arguments: dict[str, Any], line: str
+) -> None:
+    rest = '[data]\nname = "toy.py:parity"' if data else ""
+    study = write_study(rest, space=f'name = "toy.py:{space}"', objective=COST)
+    study.run()
+    order = Order("ridge", "toy.py:cost", arguments, ("nwot", "snip"))
+    with pytest.raises(NasplatError, match=line):
+        fit_predictor(study, order, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
