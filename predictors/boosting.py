@@ -13,12 +13,16 @@ from nasplat.prediction.features import Input
 from nasplat.prediction.tabular import Arrays, Table, TabularPredictor
 from nasplat.prediction.trees import Trees
 
+FOLDS = 3
+
 
 class Boosting(TabularPredictor):
     """Stochastic gradient boosting of squared errors (J. Friedman, 2002), a few times over.
 
     trees: of each member. rate: the share of its correction that each tree makes. depth: of a tree. members: boosted
-    alike with other random halves of samples and columns; mean and standard deviation are theirs.
+    alike with other random halves of samples and columns, whose mean is the prediction. Its variance is theirs and
+    that of what one member misses of thirds of the samples that it has not learned from: samples out of the bag of
+    one tree are no such samples, as they were in those of earlier trees.
     """
 
     def __init__(
@@ -34,27 +38,36 @@ class Boosting(TabularPredictor):
         self.trees, self.rate, self.depth, self.members = trees, rate, depth, members
 
     def learn(self, x: Table, y: Table, seed: int) -> Arrays:
+        seeds = np.random.SeedSequence(seed).generate_state(self.members).tolist()
+        members = [self._boosted(x, y, own) for own in seeds]
+        grown = Trees.of([tree for member in members for tree in member.estimators_[:, 0]])
+        return grown.arrays() | {"centre": np.array([y.mean()]), "missed": self._missed(x, y, seeds[0])}
+
+    def _boosted(self, x: Table, y: Table, seed: int) -> Any:
         from sklearn.ensemble import GradientBoostingRegressor
 
-        seeds = np.random.SeedSequence(seed).generate_state(self.members)
-        members = [
-            GradientBoostingRegressor(
-                n_estimators=self.trees,
-                learning_rate=self.rate,
-                max_depth=self.depth,
-                subsample=0.5,
-                max_features=0.5,
-                random_state=int(own),
-            ).fit(x, y)
-            for own in seeds
-        ]
-        grown = Trees.of([tree for member in members for tree in member.estimators_[:, 0]])
-        return grown.arrays() | {"centre": np.array([y.mean()])}
+        return GradientBoostingRegressor(
+            n_estimators=self.trees,
+            learning_rate=self.rate,
+            max_depth=self.depth,
+            subsample=0.5,
+            max_features=0.5,
+            random_state=seed,
+        ).fit(x, y)
+
+    def _missed(self, x: Table, y: Table, seed: int) -> Table:
+        """Errors (n,) at each sample of a member that has learned from the other folds."""
+        fold = np.random.default_rng(seed).permutation(len(y)) % FOLDS
+        missed = np.empty(len(y))
+        for out in (fold == k for k in np.unique(fold)):
+            missed[out] = y[out] - self._boosted(x[~out], y[~out], seed).predict(x[out])
+        return missed
 
     def judge(self, x: Table, learned: Mapping[str, NDArray[Any]]) -> Prediction:
         steps = Trees.in_arrays(learned).predict(x).reshape(self.members, self.trees, len(x))
         each = learned["centre"] + self.rate * steps.sum(1)
-        return Prediction(np.asarray(each.mean(0)), np.asarray(each.std(0)))
+        spread = each.var(0, ddof=1) if len(each) > 1 else 0.0
+        return Prediction(np.asarray(each.mean(0)), np.sqrt(spread + np.mean(learned["missed"] ** 2)))
 
 
 PREDICTOR: PredictorFactory = Boosting

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nasplat.errors import NasplatError
-from nasplat.prediction import PredictorFactory, Sample
+from nasplat.prediction import Prediction, PredictorFactory, Sample
 from nasplat.prediction.columns import as_json, from_json, scaled, scales_of, table
-from nasplat.prediction.losses import LossName, outputs
+from nasplat.prediction.losses import LossName, outputs, scores_of
 from nasplat.prediction.neural import Form, NeuralPredictor
 from nasplat.prediction.sample import Layers
 from nasplat.prediction.training import Inputs, Recipe, seeded
@@ -99,8 +101,12 @@ class Averaged(nn.Module):
         if self.training:
             once: Tensor = self.network(columns)
             return once
+        return self.passes(columns).mean(0)
+
+    def passes(self, columns: Tensor) -> Tensor:
+        """The outputs of each draw, (PASSES, n) or (PASSES, n, 2)."""
         with seeded(0):
-            return torch.stack([self.network(columns) for _ in range(PASSES)]).mean(0)
+            return torch.stack([self.network(columns) for _ in range(PASSES)])
 
 
 class ParZC(NeuralPredictor):
@@ -151,6 +157,18 @@ class ParZC(NeuralPredictor):
         network = kind(2 * len(form["columns"]), HIDDEN[self.kind], self.bayesian, outputs(self.recipe.loss))
         return Averaged(network) if self.bayesian else network
 
+    def predict(self, samples: Sequence[Sample]) -> Prediction:
+        """Mean and standard deviation, of members and, where weights are stochastic, of their passes."""
+        found = super().predict(samples)
+        if not self.bayesian or not samples:
+            return found
+        inputs = self.read(samples, self._form)
+        variances = [
+            (slope * _spread(member, inputs)) ** 2
+            for member, (_, slope) in zip(self._members, self._lines, strict=True)
+        ]
+        return Prediction(found.mean, np.sqrt(found.std**2 + np.mean(variances, axis=0)))
+
     def _rows(self, samples: Sequence[Sample], scores: Sequence[str]) -> list[dict[str, float]]:
         """Values by column name; NasplatError for the first sample that was not scored."""
         return [
@@ -161,6 +179,15 @@ class ParZC(NeuralPredictor):
             }
             for sample in samples
         ]
+
+
+@torch.no_grad()
+def _spread(member: nn.Module, inputs: Inputs) -> NDArray[np.float64]:
+    """The standard deviation (n,) of a member's scores over its passes."""
+    if not isinstance(member, Averaged):
+        raise TypeError(f"{type(member).__name__} has no passes")
+    scores = torch.stack([scores_of(once) for once in member.passes(**inputs)])
+    return scores.double().std(0).numpy()
 
 
 def _known(sample: Sample, scores: Sequence[str]) -> Layers:

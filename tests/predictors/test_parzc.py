@@ -64,6 +64,18 @@ def test_predictions_repeat_and_survive_saving_to_the_last_bit(form: dict[str, A
     assert np.array_equal(made(**form).fit(train, y, seed=1).predict(train).mean, first.mean)
 
 
+@pytest.mark.parametrize("loss", ["mse", "relation"])
+def test_one_stochastic_member_has_the_spread_of_its_passes(loss: str) -> None:
+    train, y = pool(8, 0)
+    found, doubled = (
+        made(bayesian=True, loss=loss, steps=5, members=1).fit(train, unit * y).predict(train)
+        for unit in (1, 2)
+    )
+    assert (found.std > 0).all()
+    np.testing.assert_allclose(doubled.std, 2 * found.std, rtol=1e-4)
+    assert not made(loss=loss, steps=5, members=1).fit(train, y).predict(train).std.any()
+
+
 def test_stochastic_weights_differ_between_passes_of_training_only() -> None:
     train, y = pool(8, 0)
     predictor = made(bayesian=True, steps=1, members=1)

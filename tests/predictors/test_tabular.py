@@ -100,6 +100,14 @@ def test_targets_without_a_difference_give_that_number(name: str) -> None:
     np.testing.assert_allclose(found.mean, 7.0)
 
 
+def test_two_deviations_of_boosting_hold_most_new_targets() -> None:
+    noisy = TARGETS + np.random.default_rng(3).normal(size=len(TARGETS))
+    for members in (1, 3):
+        found = made("boosting", members=members).fit(TRAINING, noisy).predict(NEW)
+        new = TRUTH + np.random.default_rng(4).normal(size=len(TRUTH))
+        assert (np.abs(found.mean - new) < 1.96 * found.std).mean() > 0.85
+
+
 def test_a_blend_keeps_the_order_beyond_its_training_targets() -> None:
     low = np.argsort(TARGETS)[:30]
     found = made("blend", inputs=["graph"]).fit([TRAINING[i] for i in low], TARGETS[low]).predict(NEW)
