@@ -30,7 +30,7 @@ class Latency(Predictor):
     at the tolerance and at half of it, and costs of blocks and pairs by squares. That which brings the most training
     networks within the tolerance is taken, in 5-fold cross-validation with a factor on the predictions that is chosen
     likewise: where a device has slow periods, latencies have two modes, and a prediction between them serves both. The
-    standard deviation is the relative one of the errors in cross-validation, times the prediction. Cost: some twenty
+    standard deviation is the root mean square of relative errors in cross-validation, times the prediction. Cost: some twenty
     solutions of n equations for pairs, which `pairs` = False leaves out; the rest takes as many as there are blocks.
     """
 
@@ -59,7 +59,7 @@ class Latency(Predictor):
             factor, share = best_centre(ratios, self.tolerance)
             if share > best + GAIN:
                 best, chosen = share, way
-                self._factor, self._spread = factor, float(np.std(1 / ratios - factor))
+                self._factor, self._spread = factor, float(np.sqrt(np.mean((1 / (factor * ratios) - 1) ** 2)))
         self._costs = self._fitted(x, y, chosen)
         return self
 

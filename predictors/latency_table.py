@@ -12,6 +12,9 @@ from nasplat.errors import NasplatError
 from nasplat.prediction import Prediction, Predictor, PredictorFactory, Sample
 from nasplat.prediction.blocks import Blocks, Floats, latencies
 
+ALONE = 1e-3
+"""The least that is left to the others of a network's prediction: one that has a block for itself is met exactly."""
+
 
 class LatencyTable(Predictor):
     """latency = base + the sum over the choices of an architecture of cost(choice, value).
@@ -19,7 +22,8 @@ class LatencyTable(Predictor):
     The usual predictor of hardware-aware search (FBNet, arXiv:1812.03443, section 3.2). Its costs are least squares of
     relative errors on measured networks, with a ridge in units of one network, or non-negative least squares.
     `blocks` gives measured costs by "choice=value" instead; such a table predicts at once, and `fit` learns the base
-    alone. The standard deviation is the relative one of the residuals, times the prediction; 0 without `fit`.
+    alone. The standard deviation is the root mean square of the relative errors at each network of a table that was
+    fitted to the others, times the prediction; 0 without `fit`.
     """
 
     needs = frozenset[str]()
@@ -53,10 +57,11 @@ class LatencyTable(Predictor):
         y = latencies(samples, targets)
         if self.given is None:
             self._blocks = Blocks.of(samples)
-            self._costs = self._learned(self._blocks.columns(samples), y)
+            self._costs, held_out = self._learned(self._blocks.columns(samples), y)
         else:
             self._costs = np.array([np.median(y - self._sums(samples))])
-        self._spread = float(np.std(y / self.predict(samples).mean - 1))
+            held_out = (1 - self.predict(samples).mean / y) * len(y) / (len(y) - 1)  # as of a mean
+        self._spread = float(np.sqrt(np.mean(held_out**2)))
         return self
 
     def predict(self, samples: Sequence[Sample]) -> Prediction:
@@ -80,8 +85,12 @@ class LatencyTable(Predictor):
             raise NasplatError("the look-up table has learned nothing yet: call fit first, or give it blocks")
         return np.asarray(self._blocks.columns(samples) @ self._costs[1:])
 
-    def _learned(self, x: Floats, y: Floats) -> Floats:
-        """Base and costs that minimise sum_i (1 - (b + x_i c) / y_i)^2 + ridge |c / median(y)|^2."""
+    def _learned(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+        """Base and costs that minimise sum_i (1 - (b + x_i c) / y_i)^2 + ridge |c / median(y)|^2; and errors (n,).
+
+        Those are relative, of each network by the others: r_i / (1 - h_i), where h_i is the diagonal of the hat matrix
+        A (A^T A)^-1 A^T; for non-negative costs, of the columns A whose cost is above 0.
+        """
         from scipy.optimize import nnls
 
         unit = float(np.median(y))
@@ -89,7 +98,9 @@ class LatencyTable(Predictor):
         rows = np.r_[np.c_[np.ones(len(x)), x] * (unit / y)[:, None], penalty]
         ones = np.r_[np.ones(len(y)), np.zeros(len(penalty))]
         costs: Floats = nnls(rows, ones)[0] if self.nonnegative else np.linalg.lstsq(rows, ones)[0]
-        return np.asarray(costs * unit)
+        used = rows[:, costs > 0] if self.nonnegative else rows
+        share = np.einsum("ij,ji->i", used, np.linalg.pinv(used))[: len(y)]
+        return np.asarray(costs * unit), (ones - rows @ costs)[: len(y)] / np.maximum(1 - share, ALONE)
 
 
 def _sum(given: Mapping[str, float], sample: Sample) -> float:

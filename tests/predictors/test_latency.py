@@ -85,6 +85,31 @@ def test_residuals_of_a_table_are_its_standard_deviation() -> None:
     np.testing.assert_allclose(found.std / found.mean, 0.05, rtol=0.2)
 
 
+@pytest.mark.parametrize("name", ["latency_table", "latency"])
+def test_two_deviations_hold_most_latencies_after_few_samples(name: str) -> None:
+    inside = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        y = LATENCIES * np.exp(0.1 * rng.standard_normal(len(SAMPLES)))
+        order = rng.permutation(len(SAMPLES))
+        learn = [SAMPLES[i] for i in order[:16]]
+        found = fresh(name, **({"pairs": False} if name == "latency" else {})).fit(learn, y[order[:16]])
+        asked = found.predict([SAMPLES[i] for i in order[16:]])
+        inside.append((np.abs(asked.mean - y[order[16:]]) < 1.96 * asked.std).mean())
+    assert 0.88 < np.mean(inside) <= 1
+
+
+def test_errors_of_a_table_are_those_of_tables_that_were_fitted_to_the_others() -> None:
+    y = LATENCIES[:24] * np.exp(0.1 * np.random.default_rng(0).standard_normal(24))
+    errors = []
+    for i in range(24):
+        others = [k for k in range(24) if k != i]
+        rest = fresh("latency_table", ridge=0.0).fit([SAMPLES[k] for k in others], y[others])
+        errors.append(1 - rest.predict([SAMPLES[i]]).mean[0] / y[i])
+    found = fresh("latency_table", ridge=0.0).fit(SAMPLES[:24], y).predict(SAMPLES)
+    np.testing.assert_allclose(found.std / found.mean, np.sqrt(np.mean(np.square(errors))), rtol=1e-6)
+
+
 def test_costs_of_pairs_are_learned_where_blocks_are_not_enough() -> None:
     y = np.array([paired(sample) for sample in SAMPLES])
     order = np.random.default_rng(0).permutation(len(y))
