@@ -30,7 +30,7 @@ class NeuralPredictor(Predictor):
     """An ensemble of networks that differ in their seeds: mean and standard deviation of their predictions.
 
     Targets are standardised. Losses that know no unit (all but "mse") are followed by a line for each member, which
-    gives its scores of the training samples the mean and deviation of their targets. One member has deviation 0.
+    gives its scores of the training samples the mean and deviation of their targets. Equal targets are predicted for all. One member has deviation 0.
     """
 
     def __init__(self, arguments: dict[str, Any], recipe: Recipe) -> None:
@@ -59,8 +59,8 @@ class NeuralPredictor(Predictor):
         y = checked_targets(len(samples), targets)
         form = self.learn(samples)
         inputs = self.read(samples, form)
-        centre, scale = float(y.mean()), float(y.std()) or 1.0
-        standard = torch.from_numpy((y - centre) / scale).float()
+        centre, scale = float(y.mean()), float(y.std())
+        standard = torch.from_numpy((y - centre) / (scale or 1.0)).float()
         members, lines = [], []
         for member in range(self.recipe.members):
             with seeded(derived_seed(seed, member)):

@@ -151,6 +151,14 @@ def test_only_mse_has_members_that_are_not_stretched_to_the_targets() -> None:
     assert not ranked.std.any()  # one member has no spread
 
 
+@pytest.mark.parametrize("loss", ["hinge", "mse"])
+def test_targets_without_a_difference_give_that_number(loss: str) -> None:
+    pool = samples(6)
+    found = made("gcn", steps=2, loss=loss).fit(pool, np.full(6, 7.0)).predict(pool)
+    assert found.mean.tolist() == [7.0] * 6
+    assert not found.std.any()
+
+
 def test_nobody_to_judge_gives_an_empty_prediction() -> None:
     pool = samples(6)
     prediction = made("gcn", steps=1).fit(pool, convolutions(pool)).predict([])
