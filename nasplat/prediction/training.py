@@ -65,5 +65,5 @@ def taken(inputs: Mapping[str, Tensor], rows: Tensor) -> Inputs:
 def seeded(seed: int) -> Iterator[None]:
     """A seeded global random state of the CPU inside the block; that of the caller afterwards."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # that of torch would move those of devices, for good
         yield
