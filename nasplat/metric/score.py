@@ -6,11 +6,11 @@ from pathlib import Path
 
 from nasplat.metric.candidate import Candidate, Workbench, versions
 from nasplat.metric.measurement import Cost, Measurement, Metric
-from nasplat.metric.source import source_hash
-from nasplat.scoring import load_scores
+from nasplat.metric.source import passes_hash, source_hash
+from nasplat.scoring import BATCH, load_scores
 
 
-def score_metric(bench: Workbench, name: str, base: Path | None, batch: int = 32) -> Metric:
+def score_metric(bench: Workbench, name: str, base: Path | None, batch: int = BATCH) -> Metric:
     """A zero-cost score of the untrained network on a batch of training inputs."""
     data = bench.need_data(f"score:{name}")
     (entry,) = load_scores([name], base)
@@ -31,6 +31,7 @@ def score_metric(bench: Workbench, name: str, base: Path | None, batch: int = 32
         "batch": batch,
         "seed": bench.seed,
         "source": source_hash(entry.function),
+        "passes": passes_hash(),
         "data": data.identity,
         **versions(),
     }

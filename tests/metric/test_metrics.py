@@ -120,7 +120,7 @@ def test_a_score_of_the_users_does_not_pass_for_one_of_the_same_name(
         ("params", {}, {"protocol", "torch", "nasplat"}),
         ("latency", {}, {"protocol", "machine", "batch", "dtype", "threads", "channels_last", "input_shape"}),
         ("accuracy", {}, {"protocol", "recipe", "seed", "split", "data", "device", "torch", "nasplat"}),
-        ("score:synflow", {}, {"protocol", "batch", "seed", "source", "data", "torch", "nasplat"}),
+        ("score:synflow", {}, {"protocol", "batch", "seed", "source", "passes", "data", "torch", "nasplat"}),
         (
             "math:fsum",
             {},
