@@ -7,7 +7,7 @@ from nasplat.scoring.engine import batch_digest, load_scores, score
 from nasplat.scoring.entropy import component_entropies
 from nasplat.scoring.evidence import Evidence
 from nasplat.scoring.initialise import initialise
-from nasplat.scoring.kinds import NEEDS, Score, ScoreFunction, ScoreResult
+from nasplat.scoring.kinds import BATCH, NEEDS, Score, ScoreFunction, ScoreResult
 from nasplat.scoring.layers import Weighted, total, weighted_layers
 from nasplat.scoring.maps import trace_body
 from nasplat.scoring.passes import PASSES
@@ -16,6 +16,7 @@ from nasplat.scoring.relus import BeforeOperators, ReluInputs, agreement
 from nasplat.scoring.stages import class_outputs, classifier_loss, gradients, network_outputs
 
 __all__ = [
+    "BATCH",
     "NEEDS",
     "PASSES",
     "BeforeOperators",

@@ -17,6 +17,10 @@ NEEDS = frozenset({"data", "labels", "grad", "double_backward"})
 """What a score may need."""
 
 
+BATCH = 64
+"""Inputs that scores see unless told otherwise, so that all who ask find the same numbers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
     """A score and its contract: what it needs, what it costs, where it comes from, which direction is better.

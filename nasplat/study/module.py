@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nasplat.data import load_data
 from nasplat.errors import InvalidStudy
 from nasplat.plugins import load_object
-from nasplat.scoring import load_scores, score
+from nasplat.scoring import BATCH, load_scores, score
 from nasplat.study.scores import score_names
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Batch:
     data: str | None = None
     shape: tuple[int, ...] = (3, 32, 32)
     classes: int = 10
-    size: int = 64
+    size: int = BATCH
     seed: int = 0
 
     def draw(self) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from nasplat.errors import InvalidStudy
 from nasplat.files import json_hash
 from nasplat.metric import Candidate, Metric, Workbench, make_metric
 from nasplat.plugins import load, names
-from nasplat.scoring import Score, ScoreResult, load_scores, score
+from nasplat.scoring import BATCH, Score, ScoreResult, load_scores, score
 from nasplat.space import Arch, Space
 from nasplat.store import EvaluationRecord
 from nasplat.study.assembly import assemble, join_study
@@ -40,7 +40,7 @@ class Question:
     names: tuple[str, ...] = ("all",)
     samples: int = 100
     of_trials: bool = False
-    batch: int = 64
+    batch: int = BATCH
     device: str | None = None
 
 

@@ -49,9 +49,7 @@ def test_a_study_finds_the_scores_among_its_own_numbers(
 ) -> None:
     page = {"objective": 'metric = "score:synflow"'}
     study = write_study(DATA, study="trials = 3", **page)
-    frame = study.scores(
-        ["synflow"], samples=10**6, batch=32
-    )  # the whole space, on as many inputs as a trial takes
+    frame = study.scores(["synflow"], samples=10**6)  # the whole space
     assert len(frame) == 6 * 6 * 2 + 6 * 6 * 4
     monkeypatch.setattr("nasplat.metric.candidate.score", lambda *_, **__: pytest.fail("computed again"))
     study.run()
