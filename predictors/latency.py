@@ -26,12 +26,13 @@ Way: TypeAlias = tuple[Prior, float | None]
 class Latency(Predictor):
     """latency = base + costs of blocks + costs of pairs of blocks, by Gaussian process regression on both.
 
-    Four ways to fit it are compared: costs of blocks by squared relative errors, the same by a loss that is bounded
-    at the tolerance and at half of it, and costs of blocks and pairs by squares. That which brings the most training
+    Four ways to fit it are compared: costs of blocks by squared relative errors, the same by a loss that is bounded at
+    the tolerance and at half of it, and costs of blocks and pairs by squares. That which brings the most training
     networks within the tolerance is taken, in 5-fold cross-validation with a factor on the predictions that is chosen
     likewise: where a device has slow periods, latencies have two modes, and a prediction between them serves both. The
-    standard deviation is the root mean square of relative errors in cross-validation, times the prediction. Cost: some twenty
-    solutions of n equations for pairs, which `pairs` = False leaves out; the rest takes as many as there are blocks.
+    standard deviation is the root mean square of relative errors in cross-validation, times the prediction. Cost: some
+    twenty solutions of n equations for pairs, which `pairs` = False leaves out; the rest takes as many as there are
+    blocks.
     """
 
     needs = frozenset[str]()
