@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nasplat.prediction import Prediction, PredictorFactory
 from nasplat.prediction.features import Input
+from nasplat.prediction.limits import small_seed
 from nasplat.prediction.tabular import Arrays, Table, TabularPredictor
 from nasplat.prediction.trees import Trees
 
@@ -36,7 +37,7 @@ class Forest(TabularPredictor):
         from sklearn.ensemble import ExtraTreesRegressor, RandomForestRegressor
 
         kind = ExtraTreesRegressor if self.extra else RandomForestRegressor
-        grown = kind(self.trees, max_features=self.max_features, random_state=seed).fit(x, y)
+        grown = kind(self.trees, max_features=self.max_features, random_state=small_seed(seed)).fit(x, y)
         return Trees.of(grown.estimators_).arrays()
 
     def judge(self, x: Table, learned: Mapping[str, NDArray[Any]]) -> Prediction:

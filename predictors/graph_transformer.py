@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasplat.errors import NasplatError
 from nasplat.prediction import PredictorFactory, Sample
 from nasplat.prediction.batching import Vocabulary, dense_batch, graphs_of, node_mask
 from nasplat.prediction.laplacian import eigenvectors, heat_kernels
@@ -91,6 +92,10 @@ class GraphTransformer(NeuralPredictor):
     ) -> None:
         known = {"loss": loss, "places": places, "hidden": hidden, "steps": steps, "members": members}
         super().__init__(known, Recipe(loss=loss, steps=steps, members=members))
+        if hidden % HEADS:
+            raise NasplatError(
+                f"hidden = {hidden}: expected a multiple of {HEADS}, the heads of the attention"
+            )
         self.places, self.hidden = places, hidden
 
     def learn(self, samples: Sequence[Sample]) -> Form:

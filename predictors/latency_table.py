@@ -33,6 +33,9 @@ class LatencyTable(Predictor):
     ) -> None:
         if ridge < 0:
             raise NasplatError(f"ridge = {ridge}: give 0 or more")
+        for name, cost in (blocks or {}).items():
+            if not np.isfinite(cost):
+                raise NasplatError(f"blocks: {name!r} = {cost}: give its latency in milliseconds")
         self.ridge, self.nonnegative, self.given = ridge, nonnegative, blocks
         self._blocks: Blocks | None = None
         self._costs, self._spread = (

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nasplat.data.seeds import derived_seed
 from nasplat.errors import NasplatError
+from nasplat.prediction.limits import check_numbers
 from nasplat.prediction.losses import scores_of
 from nasplat.prediction.normal import checked_targets
 from nasplat.prediction.predictor import Prediction, Predictor
@@ -30,10 +31,12 @@ class NeuralPredictor(Predictor):
     """An ensemble of networks that differ in their seeds: mean and standard deviation of their predictions.
 
     Targets are standardised. Losses that know no unit (all but "mse") are followed by a line for each member, which
-    gives its scores of the training samples the mean and deviation of their targets. Equal targets are predicted for all. One member has deviation 0.
+    gives its scores of the training samples the mean and deviation of their targets. Equal targets are predicted for
+    all. One member has deviation 0.
     """
 
     def __init__(self, arguments: dict[str, Any], recipe: Recipe) -> None:
+        check_numbers(arguments)
         self._arguments, self.recipe = arguments, recipe
         self._form: Form = {}
         self._members: list[nn.Module] = []

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nasplat.errors import NasplatError
 from nasplat.prediction.features import Features, Input
+from nasplat.prediction.limits import check_numbers
 from nasplat.prediction.normal import checked_targets
 from nasplat.prediction.predictor import Prediction, Predictor
 from nasplat.prediction.sample import Sample
@@ -27,6 +28,7 @@ class TabularPredictor(Predictor):
     """
 
     def __init__(self, inputs: Sequence[Input] | None, arguments: Mapping[str, Any]) -> None:
+        check_numbers(arguments)
         self._arguments = {"inputs": None if inputs is None else list(inputs), **arguments}
         self._features = Features(inputs)
         self.needs = self._features.needs
