@@ -12,8 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from nasplat.errors import NasplatError
 from nasplat.prediction import Prediction, Predictor, PredictorFactory, Sample, load_predictor
+from nasplat.prediction.card import find_trained
 from nasplat.prediction.features import Features, Input, Table
 from nasplat.prediction.gaussian import GaussianProcess, Terms
+from nasplat.prediction.limits import check_numbers, small_seed
 from nasplat.prediction.normal import NormalScores, checked_targets, map_in, state_of
 from nasplat.prediction.tabular import named, part
 from nasplat.prediction.trees import Trees
@@ -45,9 +47,10 @@ class Blend(Predictor):
     def __init__(
         self, inputs: Sequence[Input] | None = None, trees: int = 200, prior: Blend | None = None
     ) -> None:
+        check_numbers({"trees": trees})
         self.inputs, self.trees, self.prior = inputs, trees, prior
         self._features = Features(inputs)
-        self.needs = self._features.needs
+        self.needs = self._features.needs | (frozenset() if prior is None else prior.needs)
         self._learned: _Learned | None = None
 
     @property
@@ -64,7 +67,8 @@ class Blend(Predictor):
         self._features.fit(samples)
         prior = NormalScores.of([] if self.prior is None else self.prior.predict(samples).mean)
         blocks = self._blocks(samples, prior)
-        grown = ExtraTreesRegressor(self.trees, max_features=0.5, random_state=seed).fit(_table(blocks), z)
+        grown = ExtraTreesRegressor(self.trees, max_features=0.5, random_state=small_seed(seed))
+        grown.fit(_table(blocks), z)
         process = GaussianProcess.fit(_terms(blocks), blocks, z, seed)
         self._learned = _Learned(units, prior, Trees.of(grown.estimators_), process)
         return self
@@ -108,6 +112,7 @@ class Blend(Predictor):
         if "prior" in rest:
             before = rest["prior"]
             self.prior = Blend(**before["arguments"]).restore(part(arrays, "prior"), before["rest"])
+            self.needs |= self.prior.needs
         return self
 
     def _blocks(self, samples: Sequence[Sample], prior: NormalScores) -> dict[str, Table]:
@@ -118,8 +123,8 @@ class Blend(Predictor):
 
 
 def blend(*, inputs: list[Input] | None = None, trees: int = 200, prior: str | None = None) -> Blend:
-    """A blend that has learned nothing yet; prior is the folder of a trained one, see `Blend`."""
-    return Blend(inputs, trees, None if prior is None else _trained(Path(prior)))
+    """A blend that has learned nothing yet; prior is a trained one: its folder or name, see `find_trained`."""
+    return Blend(inputs, trees, None if prior is None else _trained(find_trained(prior)))
 
 
 def _trained(folder: Path) -> Blend:

@@ -100,6 +100,12 @@ def test_targets_without_a_difference_give_that_number(name: str) -> None:
     np.testing.assert_allclose(found.mean, 7.0)
 
 
+@pytest.mark.parametrize("name", FEW)
+def test_seeds_may_be_of_any_size(name: str) -> None:
+    first, second = (made(name).fit(TRAINING, TARGETS, seed=2**40 + s).predict(NEW) for s in (0, 1))
+    assert name == "ridge" or (first.mean != second.mean).any()
+
+
 def test_two_deviations_of_boosting_hold_most_new_targets() -> None:
     noisy = TARGETS + np.random.default_rng(3).normal(size=len(TARGETS))
     for members in (1, 3):
@@ -124,6 +130,17 @@ def test_a_prior_from_another_target_helps_where_labels_are_few(tmp_path: Path) 
     save_predictor(helped, card("blend"), tmp_path / "helped")
     again, _ = load_predictor(tmp_path / "helped")
     np.testing.assert_array_equal(again.predict(NEW).mean, helped.predict(NEW).mean)
+
+
+def test_a_blend_needs_what_its_prior_needs(tmp_path: Path) -> None:
+    prior = made("blend", inputs=["scores"]).fit(TRAINING, TARGETS)
+    save_predictor(prior, card("blend"), tmp_path / "prior")
+    helped = made("blend", inputs=["graph"], prior=str(tmp_path / "prior")).fit(TRAINING, TARGETS)
+    save_predictor(helped, card("blend"), tmp_path / "helped")
+    again, _ = load_predictor(tmp_path / "helped")
+    assert helped.needs == again.needs == {"graph", "scores"}
+    with pytest.raises(NasplatError, match="no trained predictor 'nowhere'"):
+        made("blend", prior="nowhere")
 
 
 def test_a_prior_has_to_be_a_blend(tmp_path: Path) -> None:
