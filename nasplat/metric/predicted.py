@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from time import perf_counter
 
+from nasplat.errors import NasplatError
 from nasplat.files import file_hash
 from nasplat.metric.candidate import Candidate, Workbench, versions
 from nasplat.metric.measurement import Cost, Measurement, Metric
-from nasplat.metric.source import source_hash
+from nasplat.metric.source import passes_hash, source_hash
 from nasplat.prediction import Card, Sample, describe, load_predictor
 from nasplat.prediction.card import ARRAYS, CARD, find_trained
 from nasplat.scoring import load_scores
@@ -21,15 +22,16 @@ QUARTILES = 1.349
 def predicted_metric(bench: Workbench, name: str, base: Path | None) -> Metric:
     """The mean that a trained predictor gives; NAME is its folder, or the name of one that nasplat ships.
 
-    Its card has to be of the study's space. Scores that it reads are computed on the study's data, of the untrained
-    network. `spread` is the inter-quartile range of a normal distribution with the predicted standard deviation.
+    Its card has to be of the study's space. Scores that it reads are computed on the study's data, which have to be
+    those of the card, of the untrained network. `spread` is the inter-quartile range of a normal distribution with the
+    predicted standard deviation.
     """
     folder = find_trained(name.removeprefix(PREFIX), base)
     predictor, card = load_predictor(folder)
     card.check(bench.space)
     known = {score.name: score for score in load_scores(card.scores, base)}
     if known:
-        bench.need_data(name)
+        _check_data(bench, name, card)
         bench.scores.setdefault(card.batch, {}).update(known)
 
     def measure(candidate: Candidate) -> Measurement:
@@ -44,12 +46,23 @@ def predicted_metric(bench: Workbench, name: str, base: Path | None) -> Metric:
         "weights": file_hash(folder / ARRAYS),
         "card": file_hash(folder / CARD),
         "scores": {name: source_hash(score.function) for name, score in known.items()},
+        "passes": passes_hash() if known else None,
         "seed": bench.seed if known else None,
         "data": bench.data.identity if known and bench.data is not None else None,
         **versions(),
     }
     unit = "1" if predictor.ranks else card.unit
     return Metric(name, unit, card.direction, Cost.SCORE if known else Cost.COUNT, origin, measure)
+
+
+def _check_data(bench: Workbench, name: str, card: Card) -> None:
+    """Raise NasplatError where scores would be computed on other data than those that were learned from."""
+    bench.need_data(name)
+    if bench.data is not None and bench.data.name != card.data:
+        raise NasplatError(
+            f"{name!r} reads scores on data {card.data!r}, but this study has {bench.data.name!r}: "
+            "give that [data], or fit a predictor here (nasplat fit predictor)"
+        )
 
 
 def _described(candidate: Candidate, card: Card) -> Sample:

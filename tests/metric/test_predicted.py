@@ -49,7 +49,7 @@ def test_the_value_is_the_predicted_mean_and_the_spread_is_normal(tmp_path: Path
 
 
 def test_scores_that_it_reads_are_those_of_the_engine(tmp_path: Path) -> None:
-    predictor = trained(tmp_path / "mine", replace(PAGE, scores=("l2_norm",), batch=8))
+    predictor = trained(tmp_path / "mine", replace(PAGE, scores=("l2_norm",), batch=8, data="digits"))
     bench = Workbench(SPACE, DIGITS)
     metric = make_metric("predicted:mine", {}, bench, tmp_path)
     arch = SPACE.sample(np.random.default_rng(99))
@@ -64,6 +64,17 @@ def test_scores_need_data(tmp_path: Path) -> None:
     trained(tmp_path / "mine", replace(PAGE, scores=("l2_norm",)))
     with pytest.raises(NasplatError, match="'predicted:mine' needs data"):
         make_metric("predicted:mine", {}, Workbench(SPACE), tmp_path)
+
+
+def test_scores_on_other_data_are_refused(tmp_path: Path) -> None:
+    trained(tmp_path / "mine", replace(PAGE, scores=("l2_norm",), data="cifar10"))
+    with pytest.raises(NasplatError, match="reads scores on data 'cifar10', but this study has 'digits'"):
+        make_metric("predicted:mine", {}, Workbench(SPACE, DIGITS), tmp_path)
+
+
+def test_a_predictor_without_scores_does_not_mind_the_data(tmp_path: Path) -> None:
+    trained(tmp_path / "mine", replace(PAGE, data="cifar10"))
+    assert make_metric("predicted:mine", {}, Workbench(SPACE, DIGITS), tmp_path).cost == Cost.COUNT
 
 
 def test_another_space_is_refused(tmp_path: Path) -> None:
