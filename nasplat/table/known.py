@@ -8,16 +8,16 @@ from fnmatch import fnmatchcase
 
 from nasplat.table.table import Column
 
-Kind = tuple[str, str, str]
-"""A pattern of names of columns, their unit and their better end."""
+Kind = tuple[str, str, str | None]
+"""A pattern of names of columns, their unit and their better end, where there is one for all tables."""
 
 PERCENT = ("%", "maximize")
 CLOCK = ("ms", "minimize")
 PROXIES = "synflow", "grasp", "fisher", "grad_norm", "l2_norm", "plain", "nwot", "epe_nas", "jacov", "snip"
-"""As they were stored, higher is better in all of them."""
+"""Which end of them is better differs from table to table: a study has to say what it wants."""
 
 SIZES: tuple[Kind, ...] = (("flops_m", "M", "minimize"), ("params_m", "M", "minimize"))
-SCORED: tuple[Kind, ...] = (*SIZES, *((name, "1", "maximize") for name in PROXIES))
+SCORED: tuple[Kind, ...] = (*SIZES, *((name, "1", None) for name in PROXIES))
 GPUS: tuple[Kind, ...] = tuple((f"{name}_*", *CLOCK) for name in ("1080ti", "2080ti", "titanx", "titanxp"))
 OTHERS = "essential_ph_1 eyeriss fpga gold_6226 gold_6240 pixel2 pixel3 samsung_a50 samsung_s7 silver_4114 silver_4210r"
 HELP: tuple[Kind, ...] = (*GPUS, *((name, *CLOCK) for name in OTHERS.split()))

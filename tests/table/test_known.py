@@ -87,6 +87,16 @@ def test_columns_have_the_unit_and_the_better_end_of_what_they_hold(published: P
     assert open_table("transnas_macro/normal").column("val_accuracy").unit == "1"
 
 
+def test_stored_scores_have_no_better_end_since_it_differs_from_table_to_table(published: Path) -> None:
+    signs = set()
+    for name in ("nb201_zc/cifar10", "transnas_micro/class_scene"):
+        table = open_table(name)
+        assert table.column("plain").direction is None
+        plain, accuracy = table.numbers("plain"), table.numbers("val_accuracy")
+        signs.add(float(np.sign(np.corrcoef(plain.argsort().argsort(), accuracy.argsort().argsort())[0, 1])))
+    assert signs == {-1.0, 1.0}
+
+
 @pytest.mark.parametrize("name", KNOWN)
 def test_every_kind_of_column_of_a_known_table_is_there(published: Path, name: str) -> None:
     table = open_table(name)
