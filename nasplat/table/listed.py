@@ -61,6 +61,11 @@ class Listed(Space):
             )
         return arch
 
+    @property
+    def has_networks(self) -> bool:
+        """Whether the inner space builds networks."""
+        return self.inner.has_networks
+
     def build(self, arch: Mapping[str, Value], seed: int = 0) -> nn.Module:
         """The network that the inner space builds."""
         return self.inner.build(arch, seed)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from nasplat import open_study
 from nasplat.conformance import SPACE_PROMISES, check_space
 from nasplat.errors import NasplatError
 from nasplat.plugins import load
@@ -48,8 +50,6 @@ def test_rows_without_a_space_say_what_to_give() -> None:
 
 
 def test_files_lie_beside_the_study(tmp_path: Path) -> None:
-    from nasplat import open_study
-
     whole = Space("toy", [ordinal("depth", (1, 2, 3)), categorical("act", ("relu", "gelu"))])
     archs = list(whole.enumerate())[:4]
     lines = ["depth,act,acc", *(f"{a['depth']},{a['act']},{i}" for i, a in enumerate(archs))]
@@ -67,3 +67,32 @@ def test_files_lie_beside_the_study(tmp_path: Path) -> None:
     assert summary.states == {"complete": 4}
     assert "exhausted" in summary.ended
     assert study["best:table:own.csv/acc"].arch == archs[3].to_json()
+
+
+PAGE = """
+study = {{ name = "t", trials = 2 }}
+space = {{ name = "rows", table = "{table}", space = "nasbench201", arguments = {{ {arguments} }} }}
+data = {{ name = "digits" }}
+objective = [{{ metric = "table:{table}/acc", direction = "maximize" }}, {{ metric = "params" }}]
+"""
+
+
+@pytest.fixture
+def cells(tmp_path: Path) -> Path:
+    """A folder with a table of three cells of NAS-Bench-201."""
+    words = load("spaces", "nasbench201")().notation.spell
+    archs = [load("spaces", "nasbench201")().sample(np.random.default_rng(i)) for i in range(3)]
+    lines = ["arch,acc", *(f"{words(arch)},{i}" for i, arch in enumerate(archs))]
+    (tmp_path / "cells.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def test_rows_have_the_networks_of_their_space(cells: Path) -> None:
+    arguments = "channels = 4, cells = 1, input_shape = [1, 8, 8], classes = 10"
+    (cells / "study.toml").write_text(PAGE.format(table="cells.csv", arguments=arguments))
+    study = open_study(cells)
+    told = study.profile(samples=2)
+    least, _, most = told["smallest, median, largest"]["params"]
+    assert 0 < least <= most
+    study.run()
+    assert study.frame["params"].between(1, most).all()
