@@ -137,6 +137,8 @@ def _constraints(assembly: Assembly, known: Mapping[str, Sequence[float]]) -> di
 
 
 def _share(bound: Bound, values: Sequence[float]) -> str:
+    if not values:
+        return "cannot be told: no sampled architecture has a value"
     kept = sum(bound.violation(v) <= 0 for v in values)
     if kept:
         return f"can be met: {kept} of {len(values)} sampled architectures do"

@@ -92,3 +92,16 @@ def test_a_space_without_networks_shows_what_its_tables_say(write_study: WriteSt
     found = study.profile(200)
     assert found["least, median, most"]["table:own.csv/loss"][::2] == [1.0, 36.0]
     assert "smallest, median, largest" not in found
+
+
+def test_a_bound_on_a_table_that_no_sampled_architecture_is_in_cannot_be_told(
+    write_study: WriteStudy,
+) -> None:
+    study = write_study(
+        '[[constraint]]\nmetric = "table:own.csv/loss"\nmax = 3\n',
+        space='name = "toy.py:BARE"',
+        objective='metric = "table:own.csv/gain"\ndirection = "maximize"',
+    )
+    (study.folder / "own.csv").write_text("a,b,loss,gain\n3,3,,1\n")
+    told = study.profile(samples=3)["constraints"]
+    assert told == {"table:own.csv/loss <= 3": "cannot be told: no sampled architecture has a value"}
