@@ -10,9 +10,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
-from nasplat.scoring import Evidence, NotApplicable, Score, Undefined, weighted_layers
+from nasplat.scoring import Evidence, NotApplicable, Score, Undefined, network_outputs, weighted_layers
 
 
 def synflow(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
@@ -24,16 +25,18 @@ def synflow(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
     flow" (arXiv:2006.05467), as a score in arXiv:2101.08134. Higher is better. Of the images only the shape
     counts; labels are not used. Evaluation mode, so that dropout does not disturb it.
     A dead network, where nothing reaches the output, has sum 0 and no logarithm: Undefined, to be ranked last.
-    Layers that are not homogeneous (sigmoid gates, layer norms, softmax) are computed as they are.
+    Layers that are not homogeneous (sigmoid gates, layer norms, softmax) are computed as they are, and so are weights
+    that are made from parameters (weight norm): the parameters become positive.
     """
     model, images = evidence.copy(), evidence.images
     layers = weighted_layers(model)
     if not layers:
         raise NotApplicable("the network has no convolution or linear layer")
     _make_positive(model)
-    weights: list[Tensor] = [layer.weight for layer in layers.values()]
     ones = torch.ones(1, *images.shape[1:], dtype=torch.float64, device=images.device)
-    flow = _outputs(model, ones).sum()
+    with parametrize.cached():  # so that the weights are those that the network runs on
+        weights: list[Tensor] = [layer.weight for layer in layers.values()]
+        flow = _outputs(model, ones).sum()
     grads = torch.autograd.grad(flow, weights, allow_unused=True) if flow.requires_grad else ()
     sums = [0.0 if g is None else float((w.detach() * g).abs().sum()) for w, g in zip_longest(weights, grads)]
     total = sum(sums)
@@ -56,13 +59,11 @@ def _make_positive(model: nn.Module) -> None:
 def _outputs(model: nn.Module, inputs: Tensor) -> Tensor:
     try:
         with _WithoutBatchNorm():
-            outputs = model(inputs)
+            outputs: object = model(inputs)
     except Exception as error:
         reason = " ".join(str(error).split())
         raise NotApplicable(f"the network does not run on one double input of ones: {reason}") from error
-    if not isinstance(outputs, Tensor):
-        raise NotApplicable(f"the network returns a {type(outputs).__name__}, not one tensor")
-    return outputs
+    return network_outputs(outputs)
 
 
 class _WithoutBatchNorm(TorchFunctionMode):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -62,6 +63,16 @@ class Normed(nn.Module):
 @pytest.mark.parametrize("norm", ["layer", "function"])
 def test_batch_norms_are_bypassed_wherever_they_are(norm: str) -> None:
     assert synflow(Normed(norm), 2, 3, 3).per_module == synflow(Normed("none"), 2, 3, 3).per_module
+
+
+def test_weights_made_from_parameters_count_like_plain_ones() -> None:
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2))
+    made = copy.deepcopy(plain)
+    nn.utils.parametrizations.weight_norm(made.get_submodule("0"))
+    found = synflow(made, 2, 4, 4)
+    assert found.per_module == pytest.approx(synflow(plain, 2, 4, 4).per_module)
+    assert found.per_module["0"] > 0
 
 
 def test_values_beyond_single_precision_are_kept_by_their_logarithm() -> None:
