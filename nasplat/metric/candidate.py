@@ -60,6 +60,12 @@ class Workbench:
             )
         return random_inputs(batch, self.space.input_shape, self.vocabulary)
 
+    def score_inputs(self, batch: int) -> tuple[Tensor, Tensor]:
+        """What scores see: the first training inputs and targets; without data, the example and zeros."""
+        if self.data is None:
+            return self.example(batch), torch.zeros(batch, dtype=torch.long)
+        return self.data.train.inputs[:batch], self.data.train.targets[:batch]
+
     def need_data(self, metric: str) -> Dataset:
         """The data, for a metric that cannot do without."""
         if self.data is None:
@@ -142,10 +148,9 @@ class Candidate:
     def scored(self, batch: int) -> Mapping[str, ScoreResult]:
         """All scores that the study asks for on so many training inputs, by passes that they share, run once."""
         if batch not in self._scored:
-            train = self.bench.need_data("score").train
-            inputs, targets, wanted = train.inputs[:batch], train.targets[:batch], self.bench.scores[batch]
-            found = score(self.untrained, inputs, targets, tuple(wanted.values()), seed=self.bench.seed)
-            self._scored[batch] = found
+            wanted = tuple(self.bench.scores[batch].values())
+            inputs, labels = self.bench.score_inputs(batch)
+            self._scored[batch] = score(self.untrained, inputs, labels, wanted, seed=self.bench.seed)
         return self._scored[batch]
 
     @property

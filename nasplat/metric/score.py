@@ -7,19 +7,23 @@ from pathlib import Path
 from nasplat.metric.candidate import Candidate, Workbench, versions
 from nasplat.metric.measurement import Cost, Measurement, Metric
 from nasplat.metric.source import passes_hash, source_hash
-from nasplat.scoring import BATCH, load_scores
+from nasplat.scoring import BATCH, Score, load_scores
 
 
 def score_metric(bench: Workbench, name: str, base: Path | None, batch: int = BATCH) -> Metric:
-    """A zero-cost score of the untrained network on a batch of training inputs."""
-    data = bench.need_data(f"score:{name}")
+    """A zero-cost score of the untrained network on a batch of training inputs.
+
+    Without data, scores that see no more than the shape of the inputs are still there.
+    """
     (entry,) = load_scores([name], base)
+    if reads_data(entry):
+        bench.need_data(f"score:{name}")
     bench.scores.setdefault(batch, {})[name] = entry
 
     def measure(candidate: Candidate) -> Measurement:
         result = candidate.scored(batch)[name]
         return Measurement(
-            result.value,
+            result.value if result.status == "ok" else None,
             result.seconds,
             status=result.status,
             reason=result.reason,
@@ -32,7 +36,12 @@ def score_metric(bench: Workbench, name: str, base: Path | None, batch: int = BA
         "seed": bench.seed,
         "source": source_hash(entry.function),
         "passes": passes_hash(),
-        "data": data.identity,
+        "data": bench.data.identity if bench.data is not None else {"shape": list(bench.example().shape[1:])},
         **versions(),
     }
     return Metric(f"score:{name}", "1", entry.direction, Cost.SCORE, origin, measure)
+
+
+def reads_data(entry: Score) -> bool:
+    """Whether the values of inputs or labels count, and not only their shapes."""
+    return not entry.needs.isdisjoint({"data", "labels"})

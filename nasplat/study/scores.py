@@ -131,14 +131,10 @@ def _scores(
     found = {name: record for name, record in known if record is not None}
     missing = [name for name in metrics if name not in found]
     if missing:
-        train = bench.need_data(f"score:{missing[0]}").train
-        network, inputs, targets = (
-            Candidate(arch, bench).untrained,
-            train.inputs[:batch],
-            train.targets[:batch],
-        )
         asked = [bench.scores[batch][name] for name in missing]
-        for name, result in score(network, inputs, targets, asked, seed=bench.seed).items():
+        inputs, labels = bench.score_inputs(batch)
+        network = Candidate(arch, bench).untrained
+        for name, result in score(network, inputs, labels, asked, seed=bench.seed).items():
             found[name] = _record(metrics[name], result)
             store.record(space, arch.to_json(), arch.key, found[name])
     return {name: found[name] for name in metrics}

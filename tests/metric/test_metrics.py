@@ -196,11 +196,24 @@ def test_mistakes_are_told_in_one_line(
 
 def test_what_needs_data_says_so(bench: Workbench) -> None:
     bare = Workbench(bench.space)
-    for name in ("accuracy", "score:synflow"):
+    for name in ("accuracy", "score:nwot"):
         with pytest.raises(InvalidStudy, match=rf"metric '{name}' needs data; add a \[data\] table"):
             make_metric(name, {}, bare)
     with pytest.raises(ArgumentError):
         make_metric("params", {"device": "cpu"}, bare)
+
+
+def test_a_score_of_shapes_needs_no_data(bench: Workbench) -> None:
+    bare = Workbench(bench.space)
+    values = [make_metric("score:synflow", {}, b).measure(candidate(b)).value for b in (bare, bench)]
+    assert values[0] == values[1] is not None
+
+
+def test_a_score_that_fails_has_no_value_and_a_reason(bench: Workbench) -> None:
+    found = make_metric("score:nwot", {}, bench).measure(candidate(bench, 8))
+    assert found.value is None
+    assert found.status == "failed"
+    assert "singular" in found.reason
 
 
 def test_example_is_of_the_data_or_of_the_shape_that_the_space_names(bench: Workbench) -> None:

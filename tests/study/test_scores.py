@@ -78,7 +78,15 @@ def test_the_trials_of_a_study_can_be_scored(write_study: WriteStudy) -> None:
 
 def test_a_study_without_data_says_what_it_lacks(write_study: WriteStudy) -> None:
     with pytest.raises(InvalidStudy, match=r"needs data; add a \[data\] table"):
-        write_study().scores(["synflow"], samples=2)
+        write_study().scores(["nwot"], samples=2)
+
+
+def test_scores_that_see_only_shapes_need_no_data(write_study: WriteStudy) -> None:
+    names = ["params", "macs", "l2_norm", "synflow"]
+    known = write_study(DATA, folder="with").scores(names, samples=3)
+    frame = write_study().scores(names, samples=3)
+    assert frame.equals(known)
+    assert frame[names].notna().all().all()
 
 
 def test_a_module_is_scored_on_the_batch_that_its_shape_names() -> None:
