@@ -9,15 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import nasplat
-
 if TYPE_CHECKING:
     from nasplat.study.fit import Order
 
 BATCH = 64
 """The inputs that each score sees where nothing else is said."""
 
-CHECKOUT = Path(nasplat.__file__).parents[1]
+CHECKOUT = Path(__file__).resolve().parents[2]
 """The folder of the code, which is a git repository unless it was installed as a package."""
 
 
