@@ -31,7 +31,8 @@ class Features:
     inputs: the fields of a sample to read; without any, scores and graphs where samples have them, else encodings.
     Blocks: `encoding`, standardised; from graphs `paths`, log(1 + count) of each word, and `routes` and `turns` (see
     `route_numbers`), standardised; `scores`, as normal scores of the training samples, a missing one below all
-    others, and a column of 0 and 1 for each score that training samples miss.
+    others, and a column of 0 and 1 for each score that training samples miss. Missing is a score that is NaN; a sample
+    that does not name it was not scored, and is refused.
     """
 
     def __init__(self, inputs: Sequence[Input] | None = None) -> None:
@@ -137,11 +138,13 @@ def _learn_graphs(samples: Sequence[Sample]) -> Columns:
 
 def _read_graphs(samples: Sequence[Sample], columns: Columns) -> dict[str, Table]:
     graphs, letters = _graphs(samples), columns["letters"]
-    if graphs and not {*letters_of(graphs)} <= {*letters} and {*letters}.isdisjoint(letters_of(graphs)):
-        raise NasplatError(
-            f"graphs of {', '.join(letters_of(graphs))}, but the predictor learned from {', '.join(letters)}: "
-            "ask for architectures of the space that it was trained on"
-        )
+    for graph in graphs:
+        own = letters_of([graph])
+        if own and {*letters}.isdisjoint(own):
+            raise NasplatError(
+                f"a graph of {', '.join(own)}, but the predictor learned from {', '.join(letters)}: "
+                "ask for architectures of the space that it was trained on"
+            )
     words, sets = [tuple(word) for word in columns["words"]], letter_sets(letters)
     counts = [_words(graph) for graph in graphs]
     routes, turns = [], []
@@ -173,7 +176,7 @@ def _words(graph: ArchGraph) -> Mapping[tuple[str, ...], int]:
 
 
 def _learn_scores(samples: Sequence[Sample]) -> dict[str, bool]:
-    """The scores that any sample has, with room for whether one of them misses it."""
+    """The scores that any sample has, with room for whether one of them has no value."""
     names = sorted({name for sample in samples for name in sample.scores})
     if not names:
         raise NasplatError("the samples have no scores, which the predictor reads: compute some first")
@@ -181,10 +184,12 @@ def _learn_scores(samples: Sequence[Sample]) -> dict[str, bool]:
 
 
 def _read_scores(samples: Sequence[Sample], names: Mapping[str, bool]) -> dict[str, Table]:
-    for name in names:
-        if samples and all(name not in sample.scores for sample in samples):
+    for sample in samples:
+        missing = [name for name in names if name not in sample.scores]
+        if missing:
             raise NasplatError(
-                f"no sample has the score {name!r}, which the predictor learned from: compute it"
+                f"architecture {sample.arch.key} has no score {missing[0]!r}, which others had that the predictor "
+                "learned from: compute it"
             )
     rows = [[s.scores.get(name, np.nan) for name in names] for s in samples]
     return {"scores": np.array(rows, np.float64).reshape(len(samples), len(names))}

@@ -82,11 +82,12 @@ def test_samples_of_another_kind_are_refused() -> None:
     for wrong, reason in [
         (wide, "an encoding of 3 numbers"),
         (Sample(good.arch, good.encoding, None, good.scores), "the space gives no graphs"),
-        (strange, "graphs of gat, gcn, but the predictor learned from a, b"),
-        (Sample(good.arch, good.encoding, good.graph), "no sample has the score 's'"),
+        (strange, "a graph of gat, gcn, but the predictor learned from a, b"),
+        (Sample(good.arch, good.encoding, good.graph), "has no score 's'"),
     ]:
-        with pytest.raises(NasplatError, match=reason):
-            features.table([wrong])
+        for company in ([], SAMPLES):
+            with pytest.raises(NasplatError, match=reason):
+                features.table([*company, wrong])
 
 
 def test_inputs_that_no_sample_has_are_refused() -> None:
