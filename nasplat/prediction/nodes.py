@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from nasplat.prediction.sample import Layers
 from nasplat.space import ArchGraph
@@ -13,7 +13,8 @@ def node_rows(graph: ArchGraph, layers: Layers) -> list[dict[str, float]]:
     """For each node its features by name, its layer-wise scores, and where it is.
 
     log_depth and log_height: logarithm of 1 + the edges on the longest path that ends, or starts, at the node. A
-    score joins by the name of the module that the node calls; a node named for a module with parts has their sum.
+    score joins by the name of the module that the node calls; a node named for a module with parts has their sum,
+    NaN where it is not finite.
     """
     above, below = depths(graph)
     values = graph.features or ((),) * len(graph.operations)
@@ -24,7 +25,7 @@ def node_rows(graph: ArchGraph, layers: Layers) -> list[dict[str, float]]:
         for node, name in enumerate(graph.names):
             found = _joined(known, name) if name else []
             if found:
-                rows[node][f"score {score}"] = math.fsum(found) if len(found) > 1 else found[0]
+                rows[node][f"score {score}"] = _total(found)
     return rows
 
 
@@ -32,6 +33,13 @@ def _joined(known: Mapping[str, float], name: str) -> list[float]:
     if name in known:
         return [known[name]]
     return [value for module, value in known.items() if module.startswith(f"{name}.")]
+
+
+def _total(parts: Sequence[float]) -> float:
+    """Their exact sum; `fsum` raises for infinite parts and sums that are too large."""
+    if len(parts) == 1:
+        return parts[0]
+    return math.fsum(parts) if math.isfinite(sum(parts)) else math.nan
 
 
 def depths(graph: ArchGraph) -> tuple[list[int], list[int]]:

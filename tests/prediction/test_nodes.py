@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import networkx as nx
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,3 +43,10 @@ def test_scores_join_by_module_and_sum_over_the_parts_of_one() -> None:
     rows = node_rows(graph, {"snip": {"a": 5.0, "b.one": 1.5, "b.two": 2.0, "bb": 9.0}})
     assert [row.get("score snip") for row in rows] == [None, 5.0, 3.5, None]
     assert [row["f"] for row in rows] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("parts", [(math.inf, -math.inf), (math.inf, 1.0), (1e308, 1e308), (math.nan, 1.0)])
+def test_a_sum_that_is_not_finite_is_no_value(parts: tuple[float, float]) -> None:
+    graph = ArchGraph(("input", "block"), ((0, 1),), ("", "b"))
+    (_, row) = node_rows(graph, {"zen": {"b.one": parts[0], "b.two": parts[1]}})
+    assert math.isnan(row["score zen"])
