@@ -30,11 +30,11 @@ class Scale:
     width: float
 
     @classmethod
-    def of(cls, values: Floats, *, log: bool = True) -> Self:
-        """Fitted to the finite values of a training pool; one without any gives zeros. log=False: never logarithms."""
+    def of(cls, values: Floats) -> Self:
+        """Fitted to the finite values of a training pool; one without any gives zeros."""
         known = values[np.isfinite(values)]
         positive = known[known > 0]
-        floor = float(positive.min()) if log and len(positive) and bool((known >= 0).all()) else None
+        floor = float(positive.min()) if len(positive) and bool((known >= 0).all()) else None
         raw = np.log(np.maximum(known, floor)) if floor is not None else known
         if not len(raw):
             return cls(floor, 0.0, 1.0)
