@@ -19,7 +19,7 @@ ALONE = 1e-3
 class LatencyTable(Predictor):
     """latency = base + the sum over the choices of an architecture of cost(choice, value).
 
-    The usual predictor of hardware-aware search (FBNet, arXiv:1812.03443, section 3.2). Its costs are least squares of
+    The usual predictor of hardware-aware search (FBNet, arXiv:1812.03443). Its costs are least squares of
     relative errors on measured networks, with a ridge in units of one network, or non-negative least squares.
     `blocks` gives measured costs by "choice=value" instead; such a table predicts at once, and `fit` learns the base
     alone. The standard deviation is the root mean square of the relative errors at each network of a table that was

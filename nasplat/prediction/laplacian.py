@@ -1,7 +1,7 @@
 """Where a node is in its graph, told by the Laplacian.
 
 L = I - D^(-1/2) A D^(-1/2) of the graph without directions ("A Generalization of Transformer Networks to Graphs",
-arXiv:2012.09699, section 3.1). Its eigenvectors as coordinates of nodes have free signs, and free bases where an
+arXiv:2012.09699). Its eigenvectors as coordinates of nodes have free signs, and free bases where an
 eigenvalue repeats, which it does in symmetrical cells: the same graph with its nodes in another order may get
 other coordinates. The heat kernel exp(-t L) carries the same spectrum and has neither freedom.
 """

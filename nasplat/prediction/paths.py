@@ -16,7 +16,7 @@ def path_counts(
 ) -> dict[Word, int]:
     """How many paths from an "input" to an "output" spell each word.
 
-    The path encoding of BANANAS (arXiv:1910.11858, section 4) with counts in place of presence, so that two equal
+    The path encoding of BANANAS (arXiv:1910.11858) with counts in place of presence, so that two equal
     branches differ from one. `transparent` operations pass their input on and are no letters: a path of skips only
     spells (). Words of more than `longest` letters are left out, which bounds the work on deep graphs. Nodes that lie
     on no such path do not matter; without any path, or without such nodes, the counts are empty.
