@@ -59,19 +59,24 @@ class Naming:
         return found
 
 
-def naming_of(table: str, frame: pd.DataFrame, keys: Sequence[str] | None, space: Space) -> Naming:
-    """The first way of naming by which one of the first rows is an architecture of the space."""
+def naming_of(
+    table: str, frame: pd.DataFrame, keys: Sequence[str] | None, space: Space, published: bool
+) -> Naming:
+    """The first way of naming by which one of the first rows is an architecture of the space.
+
+    A published table is written in one way throughout, so that its first key tells; of any other every key is read.
+    """
     if keys is None:
         return _by_choices(table, frame, space)
-    rows = {key: row for row, key in enumerate(keys)}
+    rows, spell = {key: row for row, key in enumerate(keys)}, space.notation.spell
     for read in (space.notation.read, json.loads):
         arch_of = _reader(keys, read, space)
         first = next(_readable(arch_of, len(keys)), None)
         if first is None:
             continue
-        if read is json.loads or space.notation.spell(first[1]) != keys[first[0]]:  # written in another way
-            return _by_key(table, arch_of, len(keys))
-        return Naming(space.notation.spell, rows, arch_of, table)
+        if published and spell(first[1]) == keys[first[0]]:
+            return Naming(spell, rows, arch_of, table)
+        return _read_all(table, arch_of, len(keys), spell if read is space.notation.read else _own_key)
     if all(_HASH.fullmatch(key) for key in keys[:TRIED]):
         return Naming(_own_key, rows, None, table)
     example = space.notation.spell(space.smallest())
@@ -100,7 +105,7 @@ def _by_choices(table: str, frame: pd.DataFrame, space: Space) -> Naming:
         raise DataError(
             f"table {table!r} does not fit space {space.name!r}: its columns {', '.join(names)} hold no architecture"
         )
-    return _by_key(table, arch_of, len(frame))
+    return _read_all(table, arch_of, len(frame), _own_key)
 
 
 def _as_value(cell: Any, legal: Sequence[Any]) -> Any:
@@ -111,11 +116,12 @@ def _as_value(cell: Any, legal: Sequence[Any]) -> Any:
     return legal[0] if cell is None or cell != cell else cell  # empty where a choice is inactive
 
 
-def _by_key(table: str, arch_of: Callable[[int], Arch], number: int) -> Naming:
+def _read_all(table: str, arch_of: Callable[[int], Arch], number: int, name: Callable[[Arch], str]) -> Naming:
+    """Every row under the name of the architecture that it is read as; DataError for two rows of one."""
     rows: dict[str, int] = {}
     for row in range(number):
         try:
-            key = arch_of(row).key
+            key = name(arch_of(row))
         except _UNREADABLE as error:
             reason = " ".join(str(error).split())
             raise DataError(f"row {row} of table {table!r} is no architecture: {reason}") from error
@@ -124,7 +130,7 @@ def _by_key(table: str, arch_of: Callable[[int], Arch], number: int) -> Naming:
                 f"rows {rows[key]} and {row} of table {table!r} are the same architecture: keep one"
             )
         rows[key] = row
-    return Naming(_own_key, rows, arch_of, table)
+    return Naming(name, rows, arch_of, table)
 
 
 def _reader(

@@ -69,7 +69,7 @@ def _published(name: str, known: Known) -> Table:
     found = {str(column): known.column(str(column)) for column in frame}
     facts = {column: fact for column, fact in found.items() if fact is not None}
     hashes = {path.name: file_hash(path) for path in paths}
-    return _checked(Table(name, frame, known.key, facts, hashes, known.missing))
+    return _checked(Table(name, frame, known.key, facts, hashes, known.missing, published=True))
 
 
 def _read(path: Path, keys: Sequence[str], rows: int | None = None) -> pd.DataFrame:

@@ -39,7 +39,7 @@ class Table:
     frame: the rows as pandas read them. key: the columns of the key; their texts, joined by a space, are the key of a
     row; none where the choices of an architecture stand in columns of their own. facts: the columns of numbers by
     name. hashes: the SHA-256 of each file by name. missing: a number that stands for "no value", beside empty cells
-    and infinite ones.
+    and infinite ones. published: one of KNOWN, whose keys are written alike throughout.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Table:
     facts: Mapping[str, Column]
     hashes: Mapping[str, str]
     missing: float | None = None
+    published: bool = False
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -84,7 +85,7 @@ class Table:
 
     def naming(self, space: Space) -> Naming:
         """How the rows name the architectures of a space; DataError where none of the first keys is one of them."""
-        return naming_of(self.name, self.frame, self.keys if self.key else None, space)
+        return naming_of(self.name, self.frame, self.keys if self.key else None, space, self.published)
 
     def rows_of(self, space: Space) -> Rows:
         """A look-up of rows by architectures of the space. DataError as for `naming`."""

@@ -69,6 +69,26 @@ def test_the_architectures_of_all_rows_can_be_read_from_them(tmp_path: Path, way
     assert open_table(numbered(tmp_path, "arch", keys), base=tmp_path).archs(space) == ARCHS[::-1]
 
 
+def test_every_row_of_an_own_table_may_be_spelled_in_its_own_way(tmp_path: Path) -> None:
+    keys = [SPACE.notation.spell(ARCHS[0]), *(json.dumps(a.to_json(), indent=1) for a in ARCHS[1:])]
+    table = open_table(numbered(tmp_path, "arch", keys), base=tmp_path)
+    rows = table.rows_of(SPACE)
+    assert [rows(arch) for arch in ARCHS] == list(range(len(ARCHS)))
+
+
+@pytest.mark.parametrize("last", ['{"depth": 1, "act": "relu"}', '{"depth": 3, "act": "relu"}'])
+def test_a_row_that_is_there_twice_or_none_of_the_space_is_told(tmp_path: Path, last: str) -> None:
+    keys = [*map(SPACE.notation.spell, ARCHS), last]
+    table = open_table(numbered(tmp_path, "arch", keys), base=tmp_path)
+    lines = {
+        '{"depth": 1, "act": "relu"}': "rows 0 and 6 of table 'own.csv' are the same architecture: keep one",
+        '{"depth": 3, "act": "relu"}': "row 6 of table 'own.csv' is no architecture: depth",
+    }
+    with pytest.raises(DataError, match=lines[last]) as told:
+        table.rows_of(SPACE)
+    assert "\n" not in str(told.value)
+
+
 def test_a_column_for_each_choice_names_architectures_too(tmp_path: Path) -> None:
     cells = (f"{a['act']},{a['depth']},{a.get('wide', '')},{i}" for i, a in enumerate(ARCHS))
     table = open_table(write(tmp_path, "act,depth,wide,acc", *cells), base=tmp_path)
