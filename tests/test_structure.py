@@ -27,7 +27,7 @@ ROWS = {
 """The rooms of nasplat; each imports rooms of strictly lower rows only."""
 
 BESIDE = {
-    "spaces": {"data", "elastic", "errors", "plugins", "space", "table"},
+    "spaces": {"arguments", "data", "elastic", "errors", "plugins", "space", "table"},
     "predictors": {"data", "errors", "files", "measure", "prediction", "scoring", "space"},
 }
 """What plug-ins may import; nobody imports them."""
