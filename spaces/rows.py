@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nasplat.arguments import check_arguments
 from nasplat.errors import NasplatError
 from nasplat.plugins import load
 from nasplat.space import SpaceFactory
@@ -33,7 +34,8 @@ def rows(
     whose = space or (KNOWN[table].space if table in KNOWN else None)
     if whose is None:
         raise NasplatError(f"rows of {table!r} need a space: give space = ..., whose architectures they are")
-    inner = load("spaces", whose, base=base)(**(arguments or {}))
+    factory = load("spaces", whose, base=base)
+    inner = factory(**check_arguments(factory, arguments or {}, f"rows: arguments of space {whose!r}"))
     return Listed(inner, open_table(table, base=base, key=key).archs(inner))
 
 

@@ -96,3 +96,18 @@ def test_rows_have_the_networks_of_their_space(cells: Path) -> None:
     assert 0 < least <= most
     study.run()
     assert study.frame["params"].between(1, most).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ({"chanels": 4}, "arguments of space 'nasbench201' has no key 'chanels'; did you mean 'channels'"),
+        ({"channels": "4"}, "arguments of space 'nasbench201' channels = '4'"),
+    ],
+)
+def test_a_wrong_argument_of_the_space_is_told_in_one_line(
+    cells: Path, arguments: dict[str, object], line: str
+) -> None:
+    with pytest.raises(NasplatError, match=line) as told:
+        rows(table="cells.csv", space="nasbench201", arguments=arguments, base=cells)
+    assert "\n" not in str(told.value)
