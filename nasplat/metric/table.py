@@ -48,6 +48,8 @@ def table_metric(
         "key": list(table.key),
         "file": table.hash,
     }
+    if not table.published:
+        origin["unit"] = unit or fact.unit
     return Metric(name, unit or fact.unit, fact.direction, Cost.LOOKUP, origin, measure)
 
 

@@ -68,10 +68,11 @@ def test_a_look_up_is_asked_before_all_else() -> None:
     assert min(Cost) is Cost.LOOKUP
 
 
-def test_the_origin_is_the_content_of_the_file_and_the_column(bench: Workbench, own: Path) -> None:
+def test_the_origin_is_the_content_of_the_file_the_column_and_the_unit(bench: Workbench, own: Path) -> None:
     before = make_metric("table:own.csv/acc", {}, bench, own).origin
     assert before != make_metric("table:own.csv/ms", {}, bench, own).origin
-    assert before == make_metric("table:own.csv/acc", {"unit": "%"}, bench, own).origin
+    assert before == make_metric("table:own.csv/acc", {"unit": "1"}, bench, own).origin
+    assert before != make_metric("table:own.csv/acc", {"unit": "%"}, bench, own).origin
     with (own / "own.csv").open("a") as file:
         file.write(f"{ARCHS[5].key},1,1\n")
     assert before != make_metric("table:own.csv/acc", {}, bench, own).origin
