@@ -60,7 +60,7 @@ def run_passes(
             try:
                 if before is not None:
                     raise before
-                torch.manual_seed(seed)  # whatever ran before
+                _seed(_gpus(model), seed)  # whatever ran before
                 STAGES[stage](run)
             except Exception as error:
                 failures[stage] = error
@@ -76,10 +76,22 @@ def run_passes(
 @contextmanager
 def seeded(model: nn.Module, seed: int) -> Iterator[None]:
     """Seeded random states inside the block; those of the caller afterwards."""
-    gpus = {tensor.device for tensor in model.state_dict().values() if tensor.is_cuda}
-    with torch.random.fork_rng(devices=list(gpus)):
-        torch.manual_seed(seed)
+    gpus = _gpus(model)
+    with torch.random.fork_rng(devices=gpus):
+        _seed(gpus, seed)
         yield
+
+
+def _gpus(model: nn.Module) -> list[torch.device]:
+    return list({tensor.device for tensor in model.state_dict().values() if tensor.is_cuda})
+
+
+def _seed(gpus: Sequence[torch.device], seed: int) -> None:
+    """Seed the CPU and these GPUs; torch.manual_seed would move the draws of the others, too."""
+    torch.default_generator.manual_seed(seed)
+    for gpu in gpus:
+        with torch.cuda.device(gpu):
+            torch.cuda.manual_seed(seed)
 
 
 def _stages(shares: frozenset[str]) -> frozenset[str]:

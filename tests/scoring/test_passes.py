@@ -186,6 +186,17 @@ def test_the_seed_decides_what_drops_out() -> None:
     assert values[0] == values[1] != values[2]
 
 
+def test_scores_of_a_network_on_the_cpu_seed_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, seeded = network("branching"), list[int]()
+    for name in ("manual_seed", "manual_seed_all"):
+        monkeypatch.setattr(torch.cuda, name, seeded.append)
+    torch.manual_seed(0)
+    assert seeded  # what torch's own function does
+    seeded.clear()
+    assert score(net, IMAGES, LABELS, ["snip", "synflow"])["snip"].status == "ok"
+    assert not seeded
+
+
 def test_scores_work_under_no_grad_in_inference_mode_and_with_frozen_weights() -> None:
     net = network("plain").requires_grad_(False)
     with torch.inference_mode():
