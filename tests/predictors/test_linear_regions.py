@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from math import comb
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -35,6 +35,13 @@ def test_hyperplanes_through_the_origin_cut_as_many_pieces_as_counted(units: int
     assert result.per_module == {"1": pieces}
 
 
+class Twice(nn.Module):
+    """Activates an input and its negative: together they tell no more than one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x) - F.relu(-x)
+
+
 class TwoReLUs(nn.Module):
     """Takes no image of another size than 8 x 8."""
 
@@ -48,17 +55,23 @@ class TwoReLUs(nn.Module):
         return self.head(F.relu(self.second(self.relu(self.first(x.flatten(1))))))
 
 
-def test_a_network_that_refuses_tiny_images_is_judged_by_the_batch() -> None:
-    net = TwoReLUs()
-    with torch.no_grad():
-        one = net.first(IMAGES.flatten(1)).numpy()
-        two = net.second(torch.from_numpy(one).clamp(min=0)).numpy()
-    result = regions(net)
-    assert result.value == len(np.unique(np.hstack([one, two]) > 0, axis=0))
-    assert result.per_module == {
-        "relu": len(np.unique(one > 0, axis=0)),
-        "": len(np.unique(two > 0, axis=0)),
-    }
+@pytest.mark.parametrize(
+    ("images", "reason"),
+    [
+        (IMAGES, "the network does not run on images of 4 x 4: mat1 and mat2 shapes cannot be multiplied"),
+        (IMAGES.flatten(1), r"inputs of shape \(40, 64\), torch.float32, are no images"),
+    ],
+)
+def test_what_cannot_be_judged_on_tiny_images_is_not_judged_on_others(images: Tensor, reason: str) -> None:
+    result = regions(TwoReLUs(), images)
+    assert result.status == "not_applicable"
+    assert re.match(reason, result.reason)
+
+
+def test_relus_called_as_functions_and_layers_that_run_twice_count() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 1, 4, bias=False), Twice(), nn.Flatten())
+    assert regions(net).per_module == {"1": 2, "1#2": 2}
+    assert regions(net).value == 2
 
 
 def test_a_wide_layer_tells_all_inputs_apart() -> None:
