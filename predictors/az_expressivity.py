@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from nasplat.scoring import Evidence, Score, component_entropies
+from nasplat.scoring import Evidence, Score
 
 
 def az_expressivity(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
@@ -13,7 +13,7 @@ def az_expressivity(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
     Blocks, the stem included, weights and images: nasplat.scoring.block_maps; images (n, c, h, w) give their shape.
     Higher is better. Per module: each block's entropy. Undefined where a block's output is constant.
     """
-    entropies = component_entropies(evidence.block_maps)
+    entropies = evidence.block_entropies
     return sum(entropies.values()), entropies
 
 
@@ -24,5 +24,5 @@ SCORE: Score = Score(
     cost="one forward pass, shared with the other scores of AZ-NAS",
     paper="AZ-NAS: Assembling Zero-Cost Proxies for Network Architecture Search, arXiv:2403.19232",
     function=az_expressivity,
-    shares=frozenset({"block_maps"}),
+    shares=frozenset({"block_entropies"}),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 
-from nasplat.scoring import Evidence, Score, component_entropies
+from nasplat.scoring import Evidence, Score
 
 
 def az_progressivity(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
@@ -15,7 +15,7 @@ def az_progressivity(evidence: Evidence) -> tuple[float, Mapping[str, float]]:
     Higher is better. Per module: each block's growth over the one before; the first block has none. Undefined
     where a block's output is constant.
     """
-    entropies = component_entropies(evidence.block_maps)
+    entropies = evidence.block_entropies
     growth = {after: entropies[after] - entropies[before] for before, after in pairwise(entropies)}
     return min(growth.values()), growth
 
@@ -27,5 +27,5 @@ SCORE: Score = Score(
     cost="one forward pass, shared with the other scores of AZ-NAS",
     paper="AZ-NAS: Assembling Zero-Cost Proxies for Network Architecture Search, arXiv:2403.19232",
     function=az_progressivity,
-    shares=frozenset({"block_maps"}),
+    shares=frozenset({"block_entropies"}),
 )

@@ -101,6 +101,12 @@ class Evidence:
         found: dict[str, Tensor] = self._pass("block_maps")
         return found
 
+    @property
+    def block_entropies(self) -> dict[str, float]:
+        """Of each block the entropy of its map's principal components; see nasplat.scoring.component_entropies."""
+        found: dict[str, float] = self._pass("block_entropies")
+        return found
+
     def _pass(self, name: str) -> Any:
         if name not in self._passes:
             raise NasplatError(f"the score reads the pass {name!r}: name it in the score's `shares`")

@@ -23,6 +23,7 @@ PASSES: dict[str, tuple[str, ...]] = {
     "gate_gradients": ("forward", "loss"),
     "hessian_gradients": ("forward", "loss", "curvature"),
     "block_maps": ("blocks",),
+    "block_entropies": ("blocks",),
 }
 """What scores can share, and the stages that it takes. Evidence says what each of them is."""
 

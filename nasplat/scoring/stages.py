@@ -14,8 +14,9 @@ from torch.nn.utils import parametrize
 
 from nasplat.scoring.blocks import block_maps
 from nasplat.scoring.counts import layer_macs
+from nasplat.scoring.entropy import component_entropies
 from nasplat.scoring.layers import weighted_layers
-from nasplat.scoring.reasons import NotApplicable
+from nasplat.scoring.reasons import NotApplicable, Undefined
 from nasplat.scoring.recorder import Recorder
 from nasplat.scoring.relus import BeforeOperators, to_cpu
 
@@ -93,7 +94,12 @@ class Run:
 
     def blocks(self) -> None:
         """The maps between the blocks, on a copy with other weights and images."""
-        self.found["block_maps"] = block_maps(copy.deepcopy(self.source).train(), self.images)
+        maps = self.found["block_maps"] = block_maps(copy.deepcopy(self.source).train(), self.images)
+        if "block_entropies" in self.wanted:
+            try:
+                self.found["block_entropies"] = component_entropies(maps)
+            except Undefined as error:  # the maps are there all the same
+                self.problems["block_entropies"] = error
 
     def close(self) -> None:
         """Let go of the graph and the copy now: hooks tie them into cycles that only the garbage collector undoes."""

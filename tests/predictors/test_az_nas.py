@@ -13,7 +13,7 @@ from torch.autograd.functional import jacobian
 
 from nasplat.conformance import check_score
 from nasplat.plugins import load
-from nasplat.scoring import Evidence, ScoreResult, Undefined, block_maps, component_entropies, score
+from nasplat.scoring import Evidence, ScoreResult, Undefined, block_maps, component_entropies, entropy, score
 
 NAMES = ("az_expressivity", "az_progressivity", "az_trainability", "az_complexity")
 IMAGES, LABELS = torch.zeros(6, 3, 8, 8), torch.zeros(6, dtype=torch.long)
@@ -50,6 +50,14 @@ def test_expressivity_and_progressivity_are_entropies_of_principal_components() 
     assert list(results["az_expressivity"].per_module.values()) == pytest.approx(entropies, rel=1e-5)
     assert results["az_progressivity"].value == pytest.approx(min(growth), abs=1e-4)
     assert list(results["az_progressivity"].per_module.values()) == pytest.approx(growth, abs=1e-4)
+
+
+def test_the_entropies_are_computed_once_for_both_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    whole = entropy.component_entropy
+    monkeypatch.setattr(entropy, "component_entropy", lambda n, f: (asked.append(n), whole(n, f))[1])
+    judge(network())
+    assert asked == ["0", "3", "6"]
 
 
 def test_entropy_counts_the_directions_of_equal_variance() -> None:
