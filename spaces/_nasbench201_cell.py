@@ -13,8 +13,7 @@ from typing import TypeAlias
 
 from nasplat.space import ArchGraph, Value
 
-Edge: TypeAlias = tuple[int, int]
-"""Source and target node."""
+from ._paths import Edge, on_paths
 
 NONE, SKIP, CONV1, CONV3, POOL = "none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"
 OPERATIONS = (NONE, SKIP, CONV1, CONV3, POOL)
@@ -52,14 +51,7 @@ def operations(arch: Mapping[str, Value]) -> dict[Edge, str]:
 def live_edges(arch: Mapping[str, Value]) -> dict[Edge, str]:
     """The operations on paths from input to output, all edges of which are other than "none"."""
     present = {edge: operation for edge, operation in operations(arch).items() if operation != NONE}
-    reached, leading = {0}, {OUTPUT}
-    for source, target in present:
-        if source in reached:
-            reached.add(target)
-    for source, target in reversed(present):
-        if target in leading:
-            leading.add(source)
-    return {edge: o for edge, o in present.items() if edge[0] in reached and edge[1] in leading}
+    return {edge: present[edge] for edge in on_paths(list(present), OUTPUT)}
 
 
 def is_dead(arch: Mapping[str, Value]) -> bool:

@@ -4,8 +4,7 @@ The space of "NAS-Bench-101: Towards Reproducible Neural Architecture Search" (a
 graph of seven vertices, of which the first is the input and the last the output; of 423,624 functions. The table
 `nb101` holds 500 cells; a trial of any other fails and says so (`rows` searches the table alone). It writes a cell as
 56 numbers: the 7x7 matrix of edges row by row, then the operation of each vertex. That matrix is as it was drawn,
-before vertices that lie on no path from input to output are cut off: only what is left must have at most nine edges,
-as `is_legal` says.
+before vertices that lie on no path from input to output are cut off: only what is left must have at most nine edges.
 
 The numbers of the operations, 0 input, 1 output, 2 max pooling, 3 1x1 and 4 3x3 convolution, are those of NASLib,
 which wrote the table; the stored parameters agree (cells of 4 have most, of 2 fewest).
@@ -19,16 +18,15 @@ from itertools import combinations, permutations
 from nasplat.errors import InvalidArchitecture
 from nasplat.space import Arch, ArchGraph, Notation, Space, SpaceFactory, Value, categorical, ordinal
 
+from ._paths import Edge, on_paths
+
 VERTICES = 7
 OUTPUT = VERTICES - 1
-MOST_EDGES = 9
 OPERATIONS = ("maxpool3x3", "conv1x1-bn-relu", "conv3x3-bn-relu")
 """In the order of their numbers, which begin at FIRST."""
 FIRST = 2
-EDGES = tuple(combinations(range(VERTICES), 2))
+EDGES = tuple(combinations(range(VERTICES), 2))  # those into a vertex before those out of it
 INNER = range(1, OUTPUT)
-
-Edge = tuple[int, int]
 
 
 def edges(arch: Mapping[str, Value]) -> list[Edge]:
@@ -37,21 +35,8 @@ def edges(arch: Mapping[str, Value]) -> list[Edge]:
 
 
 def live_edges(arch: Mapping[str, Value]) -> list[Edge]:
-    """The edges on paths from input to output."""
-    every = edges(arch)
-    reached, leading = {0}, {OUTPUT}
-    for source, target in every:  # sources in rising order
-        if source in reached:
-            reached.add(target)
-    for source, target in reversed(every):
-        if target in leading:
-            leading.add(source)
-    return [(source, target) for source, target in every if source in reached and target in leading]
-
-
-def is_legal(arch: Mapping[str, Value]) -> bool:
-    """Whether the benchmark takes the cell: some path from input to output, and at most nine edges on paths."""
-    return 0 < len(live_edges(arch)) <= MOST_EDGES
+    """The edges on paths from input to output; a cell of the benchmark has one to nine of them."""
+    return on_paths(edges(arch), OUTPUT)
 
 
 def spell(arch: Mapping[str, Value]) -> str:
@@ -105,7 +90,7 @@ def graph(arch: Arch) -> ArchGraph:
 def nasbench101() -> Space:
     """The space; its choices are edge01 to edge56, which are there or not, and op1 to op5.
 
-    Not every architecture is a cell of the benchmark: see `is_legal`.
+    Not every architecture is a cell of the benchmark: see `live_edges`.
     """
     choices = [
         *(ordinal(f"edge{a}{b}", (False, True)) for a, b in EDGES),

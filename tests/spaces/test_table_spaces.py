@@ -225,12 +225,9 @@ def test_a_skeleton_is_a_chain_of_its_modules() -> None:
 def test_every_cell_of_the_table_is_legal_once_dead_vertices_are_cut_off(published: Published) -> None:
     _, archs = published("nb101")
     module = sys.modules["nasplat.spaces.nasbench101"]
-    assert all(module.is_legal(arch) for arch in archs)
-    assert (
-        max(len(module.edges(arch)) for arch in archs)
-        > 9
-        >= max(len(module.live_edges(arch)) for arch in archs)
-    )
+    drawn, live = ([len(edges(arch)) for arch in archs] for edges in (module.edges, module.live_edges))
+    assert min(live) > 0
+    assert max(drawn) > 9 >= max(live)
 
 
 def test_the_numbers_of_operations_agree_with_the_stored_parameters(published: Published) -> None:
