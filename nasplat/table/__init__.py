@@ -8,9 +8,9 @@ accuracies = table.numbers("c10_test_e200")      # an array with a number for ea
 
 from __future__ import annotations
 
-from nasplat.table.known import KNOWN, Known, table_names
+from nasplat.table.known import KNOWN
 from nasplat.table.listed import Listed
 from nasplat.table.opening import open_table
-from nasplat.table.table import Column, Rows, Table
+from nasplat.table.table import Column, Table
 
-__all__ = ["KNOWN", "Column", "Known", "Listed", "Rows", "Table", "open_table", "table_names"]
+__all__ = ["KNOWN", "Column", "Listed", "Table", "open_table"]

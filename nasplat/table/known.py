@@ -153,8 +153,3 @@ KNOWN: dict[str, Known] = {
         columns={"layout": "pools"},
     ),
 }
-
-
-def table_names() -> list[str]:
-    """The names of the published tables."""
-    return list(KNOWN)
