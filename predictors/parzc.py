@@ -138,7 +138,7 @@ class ParZC(NeuralPredictor):
         self.kind, self.bayesian, self.align = network, bayesian, align
 
     def learn(self, samples: Sequence[Sample]) -> Form:
-        scores = sorted(set().union(*(sample.layers for sample in samples)))
+        scores = sorted({score for s in samples for score, values in s.layers.items() if values})
         return {"scores": scores, "columns": as_json(scales_of(self._rows(samples, scores)))}
 
     def read(self, samples: Sequence[Sample], form: Form) -> Inputs:

@@ -105,6 +105,13 @@ def test_a_score_without_values_is_zero_at_the_modules_of_the_others(align: str)
         predictor.predict([silent])
 
 
+def test_a_score_that_no_network_has_by_module_is_not_learned() -> None:
+    train, y = pool(6, 0)
+    whole = [Sample(s.arch, s.encoding, None, {}, {**s.layers, "nwot": {}}) for s in train]
+    predictor = made(steps=2).fit(whole, y)
+    assert np.array_equal(predictor.predict(whole).mean, predictor.predict(train).mean)
+
+
 def test_samples_without_layers_or_known_modules_are_refused() -> None:
     train, y = pool(6, 0)
     bare = Sample(Arch({"i": 0}), np.zeros(1, np.float32))
