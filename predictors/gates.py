@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from nasplat.errors import NasplatError
 from nasplat.prediction import PredictorFactory, Sample
-from nasplat.prediction.batching import Vocabulary, dense_batch, graphs_of
+from nasplat.prediction.batching import graphs_of
+from nasplat.prediction.cells import CellPredictor
 from nasplat.prediction.losses import LossName, outputs
-from nasplat.prediction.neural import Form, NeuralPredictor
+from nasplat.prediction.neural import Form
 from nasplat.prediction.nodes import depths
 from nasplat.prediction.training import Inputs, Recipe
 from nasplat.space import ArchGraph
@@ -50,14 +51,12 @@ class GatedFlow(nn.Module):
         return scores
 
 
-class Gates(NeuralPredictor):
-    """The predictor of "A Generic Graph-based Neural Architecture Encoding Scheme" (arXiv:2004.01899).
+class Gates(CellPredictor):
+    """In the spirit of GATES, "A Generic Graph-based Neural Architecture Encoding Scheme" (arXiv:2004.01899).
 
     Operations lie on nodes here, in cells that have an "input" and an "output". Published: 128 units in 4 layers,
     pairwise hinge with margin 0.1. layers: more where a graph of a fit has a longer path than that many edges.
     """
-
-    needs = frozenset({"graph"})
 
     def __init__(
         self,
@@ -73,16 +72,13 @@ class Gates(NeuralPredictor):
         self.hidden, self.layers = hidden, layers
 
     def learn(self, samples: Sequence[Sample]) -> Form:
-        graphs = graphs_of(samples)
-        return {
-            "words": list(Vocabulary.of(graphs).words),
-            "layers": max(self.layers, *(max(depths(graph)[0]) for graph in graphs)),
-        }
+        longest = max(max(depths(graph)[0]) for graph in graphs_of(samples))
+        return super().learn(samples) | {"layers": max(self.layers, longest)}
 
     def read(self, samples: Sequence[Sample], form: Form) -> Inputs:
         for sample, graph in zip(samples, graphs_of(samples), strict=True):
             _refuse_without_flow(sample.arch.key, graph, form["layers"])
-        batch = dense_batch(graphs_of(samples), Vocabulary(tuple(form["words"])))
+        batch = super().read(samples, form)
         places = [form["words"].index(end) for end in ENDS]
         return batch | {"ends": batch["operations"][:, :, places]}
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasplat.prediction import PredictorFactory, Sample
-from nasplat.prediction.batching import Vocabulary, dense_batch, graphs_of, node_mask
+from nasplat.prediction import PredictorFactory
+from nasplat.prediction.batching import node_mask
+from nasplat.prediction.cells import CellPredictor
 from nasplat.prediction.losses import LossName, outputs
-from nasplat.prediction.neural import Form, NeuralPredictor
-from nasplat.prediction.training import Inputs, Recipe
+from nasplat.prediction.neural import Form
+from nasplat.prediction.training import Recipe
 
 DROPOUT = 0.2
 
@@ -49,14 +49,12 @@ def _with_global_node(operations: Tensor, adjacency: Tensor) -> tuple[Tensor, Te
     return x, a
 
 
-class Gcn(NeuralPredictor):
-    """The predictor of "BRP-NAS: Prediction-based NAS using GCNs" (arXiv:2007.08668).
+class Gcn(CellPredictor):
+    """In the spirit of "BRP-NAS: Prediction-based NAS using GCNs" (arXiv:2007.08668).
 
     loss "mse" is its regression, "relation" its binary relation. Published are 600 hidden units in double precision,
-    250 epochs and one network; 64 units in single precision fit in seconds, and 128 rank little better.
+    250 epochs and one network; 64 units in single precision fit in seconds.
     """
-
-    needs = frozenset({"graph"})
 
     def __init__(
         self,
@@ -70,12 +68,6 @@ class Gcn(NeuralPredictor):
         known = {"loss": loss, "hidden": hidden, "layers": layers, "steps": steps, "members": members}
         super().__init__(known, Recipe(loss=loss, steps=steps, members=members))
         self.hidden, self.layers = hidden, layers
-
-    def learn(self, samples: Sequence[Sample]) -> Form:
-        return {"words": list(Vocabulary.of(graphs_of(samples)).words)}
-
-    def read(self, samples: Sequence[Sample], form: Form) -> Inputs:
-        return dense_batch(graphs_of(samples), Vocabulary(tuple(form["words"])))
 
     def network(self, form: Form) -> nn.Module:
         return GraphConvolutions(len(form["words"]), self.hidden, self.layers, outputs(self.recipe.loss))

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from nasplat.errors import NasplatError
 from nasplat.prediction import PredictorFactory, Sample
-from nasplat.prediction.batching import Vocabulary, dense_batch, graphs_of, node_mask
+from nasplat.prediction.batching import node_mask
+from nasplat.prediction.cells import CellPredictor
 from nasplat.prediction.laplacian import eigenvectors, heat_kernels
 from nasplat.prediction.losses import LossName, outputs
-from nasplat.prediction.neural import Form, NeuralPredictor
+from nasplat.prediction.neural import Form
 from nasplat.prediction.training import Inputs, Recipe
 
 DROPOUT, HEADS, LAYERS = 0.1, 4, 3
@@ -72,14 +73,12 @@ class Transformer(nn.Module):
         return scores
 
 
-class GraphTransformer(NeuralPredictor):
+class GraphTransformer(CellPredictor):
     """In the spirit of TNASP, with the encodings of arXiv:2012.09699.
 
     places "heat": diagonals of the heat kernels, and the kernels themselves as biases of the attention, which do
     not depend on the order of nodes. "eigenvectors": as published, with signs drawn at random in training.
     """
-
-    needs = frozenset({"graph"})
 
     def __init__(
         self,
@@ -98,11 +97,8 @@ class GraphTransformer(NeuralPredictor):
             )
         self.places, self.hidden = places, hidden
 
-    def learn(self, samples: Sequence[Sample]) -> Form:
-        return {"words": list(Vocabulary.of(graphs_of(samples)).words)}
-
     def read(self, samples: Sequence[Sample], form: Form) -> Inputs:
-        batch = dense_batch(graphs_of(samples), Vocabulary(tuple(form["words"])))
+        batch = super().read(samples, form)
         a, mask = batch["adjacency"], node_mask(batch["operations"])
         edges = torch.stack([a, a.transpose(1, 2)], 3)
         if self.places == "eigenvectors":

@@ -12,10 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from nasplat.prediction import Prediction, PredictorFactory, Sample
-from nasplat.prediction.batching import Vocabulary, dense_batch, graphs_of, node_mask
+from nasplat.prediction.batching import node_mask
 from nasplat.prediction.blocks import latencies
-from nasplat.prediction.neural import Form, NeuralPredictor
-from nasplat.prediction.training import Inputs, Recipe
+from nasplat.prediction.cells import CellPredictor
+from nasplat.prediction.neural import Form
+from nasplat.prediction.training import Recipe
 
 from .latency_table import LatencyTable
 
@@ -43,15 +44,13 @@ class CostsInContext(nn.Module):
         return costs.sum(-1)
 
 
-class LatencyGnn(NeuralPredictor):
+class LatencyGnn(CellPredictor):
     """latency = table * (1 + what the graph adds): `latency_table`, and an ensemble of graph networks on its errors.
 
-    The per-device graph network of BRP-NAS (arXiv:2007.08668, section 3.1) predicts the whole latency. Here a table
+    The per-device graph network of BRP-NAS (arXiv:2007.08668) predicts the whole latency. Here a table
     counts all blocks first, those too that lead nowhere: devices run them, but the graph of a cell lacks them. The
     standard deviation is that of the table and of the ensemble together.
     """
-
-    needs = frozenset({"graph"})
 
     def __init__(self, *, hidden: int = 32, layers: int = 2, steps: int = 800, members: int = 3) -> None:
         known = {"hidden": hidden, "layers": layers, "steps": steps, "members": members}
@@ -67,12 +66,6 @@ class LatencyGnn(NeuralPredictor):
         added = super().predict(samples)
         table = self.table.predict(samples)
         return Prediction(table.mean * (1 + added.mean), np.hypot(table.std, table.mean * added.std))
-
-    def learn(self, samples: Sequence[Sample]) -> Form:
-        return {"words": list(Vocabulary.of(graphs_of(samples)).words)}
-
-    def read(self, samples: Sequence[Sample], form: Form) -> Inputs:
-        return dense_batch(graphs_of(samples), Vocabulary(tuple(form["words"])))
 
     def network(self, form: Form) -> nn.Module:
         return CostsInContext(len(form["words"]), self.hidden, self.layers)
