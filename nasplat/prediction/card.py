@@ -14,7 +14,7 @@ from typing import Any
 from nasplat.arguments import ArgumentError, check_arguments
 from nasplat.errors import NasplatError, expected_one_of
 from nasplat.files import content_hash, write_atomic
-from nasplat.prediction.making import make_predictor
+from nasplat.prediction.making import check_name, make_predictor
 from nasplat.prediction.predictor import Predictor
 from nasplat.space import Space
 
@@ -92,6 +92,8 @@ def load_predictor(folder: Path) -> tuple[Predictor, Card]:
         raise NasplatError(
             f"{folder / ARRAYS} is not the file that its card was written for: fetch both again"
         )
+    for name in card.scores:
+        check_name("score", name)
     try:
         return make_predictor(card.plug_in, arguments).restore(load(content), rest), card
     except (*_OTHER_VERSION, SafetensorError) as error:

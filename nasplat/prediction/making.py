@@ -11,18 +11,26 @@ from nasplat.plugins import load
 from nasplat.prediction.predictor import Predictor
 
 
+def check_name(role: str, name: str) -> None:
+    """NasplatError for a file or an object of a module, as in "mine.py:NAME".
+
+    A trained predictor names its plug-in and its scores in its card, and whoever opens a card that somebody else wrote
+    must not run what it says.
+    """
+    if ":" in name:
+        raise NasplatError(
+            f"{role} {name!r} is code by its place, which a trained predictor must not name: install a package that "
+            "gives it a name among the entry points nasplat.predictors"
+        )
+
+
 def make_predictor(plug_in: str, arguments: Mapping[str, Any]) -> Predictor:
     """A predictor that has learned nothing yet, from a built-in plug-in or one of an installed package.
 
-    A file or an object of a module, as in "mine.py:NAME", is refused: a trained predictor names its plug-in in its
-    card, and whoever opens a card that somebody else wrote must not run what it says. NasplatError for that, for an
-    unknown name and for a plug-in that is no predictor; ArgumentError for arguments that do not fit it.
+    NasplatError as for `check_name`, for an unknown name and for a plug-in that is no predictor; ArgumentError for
+    arguments that do not fit it.
     """
-    if ":" in plug_in:
-        raise NasplatError(
-            f"predictor {plug_in!r} is code by its place, which a trained predictor must not name: install a package "
-            "that gives it a name among the entry points nasplat.predictors, or fit and load it in Python yourself"
-        )
+    check_name("predictor", plug_in)
     factory = load("predictors", plug_in)
     if not callable(factory):
         raise NasplatError(f"{plug_in!r} is a {type(factory).__name__}, not a predictor")

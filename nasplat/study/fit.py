@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nasplat.errors import InvalidStudy
 from nasplat.metric import Metric, versions
 from nasplat.prediction import Card, Predictor, Sample, describe, save_predictor
-from nasplat.prediction.making import make_predictor
+from nasplat.prediction.making import check_name, make_predictor
 from nasplat.space import Space
 from nasplat.store import EvaluationRecord
 from nasplat.study.assembly import Assembly, assemble
@@ -98,6 +98,8 @@ def _labels(study: StudyFolder, metric: Metric) -> dict[str, float]:
 
 def _question(assembly: Assembly, predictor: Predictor, order: Order) -> Question | None:
     """The scores to ask for; None where there are none to read, InvalidStudy where some were asked for all the same."""
+    for name in order.scores or ():
+        check_name("score", name)
     lacking = _lacking(assembly, predictor, order.plug_in)
     if lacking is None:
         return Question(READ if order.scores is None else order.scores, of_trials=True, batch=order.batch)

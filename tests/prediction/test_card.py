@@ -107,6 +107,13 @@ def test_a_card_from_outside_runs_no_code_that_it_names(folder: Path, plug_in: s
     assert not (folder / "ran").exists()
 
 
+def test_a_score_that_a_card_names_by_its_place_is_refused(folder: Path) -> None:
+    page = (folder / CARD).read_text(encoding="utf-8")
+    (folder / CARD).write_text(page.replace('"synflow"', '"trained/mine.py:SCORE"'), encoding="utf-8")
+    with pytest.raises(NasplatError, match=r"score 'trained/mine\.py:SCORE' is code by its place"):
+        load_predictor(folder)
+
+
 def test_a_card_that_names_a_score_is_told(folder: Path) -> None:
     page = (folder / CARD).read_text(encoding="utf-8")
     (folder / CARD).write_text(page.replace('"ridge"', '"nwot"', 1), encoding="utf-8")

@@ -142,6 +142,13 @@ def test_scores_that_nothing_would_read_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_scores_that_could_not_be_named_again_are_refused(write_study: WriteStudy, tmp_path: Path) -> None:
+    study = write_study('[data]\nname = "toy.py:parity"', objective=COST)
+    study.run()
+    with pytest.raises(NasplatError, match=r"score 'toy\.py:SCORE' is code by its place"):
+        fit_predictor(study, Order("ridge", "toy.py:cost", scores=("toy.py:SCORE",)), tmp_path / "out")
+
+
 def test_too_few_labels_are_refused(write_study: WriteStudy, tmp_path: Path) -> None:
     study = write_study(study="trials = 4", objective=COST)
     study.run()
