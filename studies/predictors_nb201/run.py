@@ -16,6 +16,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -30,6 +31,8 @@ from ledger import do, folder, options, read
 from methods import CONTROL, LEARNED, UNLABELLED, judge, methods
 from pools import POOLS, pool, split
 from scipy.stats import kendalltau, spearmanr
+
+import nasplat as nas
 
 HERE = Path(__file__).resolve().parent
 LABELS = (25, 50, 100, 200, 400)
@@ -88,6 +91,7 @@ def work(job: Job) -> list[dict[str, Any]]:
             "spearman_rho": spearmanr(found.mean, truth).statistic,
             "share_within_1.96_std": inside.mean() if learned else np.nan,
             "cpu_s": seconds if learned else np.nan,
+            "origin": f"nasplat {nas.__version__}, torch {version('torch')}",
         }
     ]
 
@@ -102,6 +106,22 @@ def tables(rows: pd.DataFrame) -> str:
     return "\n\n".join(parts)
 
 
+def overview(rows: pd.DataFrame, method: str, counts: Sequence[int] = (25, 100, 400)) -> str:
+    """A line for each pool: the forest's tau, and the paired difference of a method to it, random split."""
+    heads = " | ".join(f"forest, {count} | {method}, {count}" for count in counts)
+    lines = [f"| pool | {heads} |", f"|---|{'---|---|' * len(counts)}"]
+    for name, found in rows[rows["split"] == "random"].groupby("pool", sort=False):
+        wide = found[found["method"].isin([CONTROL, method])].pivot_table(
+            index="seed", columns=["method", "labels"], values="kendall_tau"
+        )
+        if {CONTROL, method} <= set(wide.columns.get_level_values(0)):
+            mine, other = (wide[m].reindex(columns=counts) for m in (method, CONTROL))
+            against = gaps(mine, other, counts)
+            cells = [f"{cell(other[c])} | {cell(mine[c], against.get(c))}" for c in counts]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def _table(rows: pd.DataFrame) -> str:
     wide = {
         m: f.pivot(index="seed", columns="labels", values="kendall_tau") for m, f in rows.groupby("method")
@@ -109,8 +129,9 @@ def _table(rows: pd.DataFrame) -> str:
     counts = sorted(rows["labels"].unique())
     lines = [f"| | {' | '.join(map(str, counts))} |", f"|---|{'---|' * len(counts)}"]
     for method in (m for m in (*UNLABELLED, *LEARNED) if m in wide):
-        mine, other = wide[method].reindex(columns=counts), wide.get(CONTROL, wide[method])
-        against = {} if method == CONTROL else gaps(mine, other.reindex(columns=counts), counts)
+        mine, other = wide[method].reindex(columns=counts), wide.get(CONTROL)
+        paired = method != CONTROL and other is not None
+        against = gaps(mine, other.reindex(columns=counts), counts) if paired else {}
         cells = [cell(mine[count], against.get(count)) for count in counts]
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -133,7 +154,8 @@ def main() -> None:
         if not asked.table:
             do(path, jobs(list(pools), asked.methods, seeds, labels), work, asked.processes)
         rows = read(path)
-        print(tables(rows[rows["pool"].isin(pools)]))
+        shown = rows[rows["pool"].isin(pools)]
+        print(f"### Every pool\n\n{overview(shown, 'blend')}\n\n{tables(shown)}")
 
 
 if __name__ == "__main__":
