@@ -30,7 +30,7 @@ def score(
     seed: int = 0,
     init: str = "as given",
 ) -> dict[str, ScoreResult]:
-    """Each named score of `model` on a batch, by its name as asked: images (n, ...), labels (n,), on the model's device.
+    """Each score of `model` on a batch, by the name it was asked by: images (n, ...), labels (n,), on its device.
 
     Passes that scores share run once, on one copy in training mode; a score that changes the network gets its own
     copy. The random state is seeded by `seed` for the passes and for each score; weights, modes, gradients and
