@@ -17,7 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from nasplat.measure.trace import ShapeRun
 from nasplat.scoring.reasons import NotApplicable, Undefined
+
+Shapes = dict[fx.Node, tuple[int, ...]]
+"""Of every tensor in a graph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,7 @@ class Segment:
     """The operations from one tensor that carries everything to the next, the last of `nodes`, of this shape."""
 
     nodes: tuple[fx.Node, ...]
-    shape: torch.Size
+    shape: tuple[int, ...]
 
     @property
     def pixels(self) -> int:
@@ -95,30 +99,16 @@ def _traced(model: nn.Module) -> fx.GraphModule:
         raise NotApplicable(f"the network does not trace: {' '.join(str(error).split())}") from error
 
 
-class _Shapes(fx.Interpreter):
-    """Runs a graph and notes the shape of every tensor."""
-
-    def __init__(self, module: fx.GraphModule) -> None:
-        super().__init__(module)
-        self.shapes: dict[fx.Node, torch.Size] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        value = super().run_node(n)
-        if isinstance(value, Tensor):
-            self.shapes[n] = value.shape
-        return value
-
-
-def _shapes(network: fx.GraphModule, images: Tensor) -> dict[fx.Node, torch.Size]:
+def _shapes(network: fx.GraphModule, images: Tensor) -> Shapes:
     network.eval()
-    run = _Shapes(network)
+    run = ShapeRun(network)
     with torch.no_grad():
         run.run(images.clone())
     network.train()
-    return run.shapes
+    return run.known
 
 
-def _segments(network: fx.GraphModule, shapes: dict[fx.Node, torch.Size]) -> list[Segment]:
+def _segments(network: fx.GraphModule, shapes: Shapes) -> list[Segment]:
     """The operations between input and output, cut wherever no tensor passes by."""
     live = _live(network, shapes)
     order = {node: place for place, node in enumerate(live)}
@@ -131,7 +121,7 @@ def _segments(network: fx.GraphModule, shapes: dict[fx.Node, torch.Size]) -> lis
     return segments
 
 
-def _live(network: fx.GraphModule, shapes: dict[fx.Node, torch.Size]) -> list[fx.Node]:
+def _live(network: fx.GraphModule, shapes: Shapes) -> list[fx.Node]:
     """The nodes with tensors on paths from the images to the output, in order; sizes and the like carry nothing."""
     nodes = list(network.graph.nodes)
     images = next(node for node in nodes if node.op == "placeholder")
