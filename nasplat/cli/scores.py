@@ -28,7 +28,9 @@ WhatArgument = Annotated[
 def score(
     what: WhatArgument,
     scores: Annotated[str, typer.Option(help="Names with commas; all for every one.")] = "all",
-    samples: Annotated[int, typer.Option(min=1, help="Random architectures of a study's space.")] = 100,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Random architectures of a study's space; 100 unless given.")
+    ] = None,
     trials: Annotated[bool, typer.Option("--trials", help="Those of the study's trials instead.")] = False,
     rank: Annotated[
         str | None, typer.Option(help="Order by an aggregate: log_rank, mean_rank or vote.")
@@ -36,21 +38,30 @@ def score(
     batch: Annotated[int, typer.Option(min=2, help="Inputs that each score sees.")] = 64,
     data: Annotated[str | None, typer.Option(help="For a module: the data set of its inputs.")] = None,
     shape: Annotated[
-        str, typer.Option(help="For a module without --data: the shape of an input.")
-    ] = "3x32x32",
-    classes: Annotated[int, typer.Option(min=1, help="For a module without --data: its classes.")] = 10,
+        str | None, typer.Option(help="For a module without --data: the shape of an input; else 3x32x32.")
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(min=1, help="For a module without --data: its classes; else 10.")
+    ] = None,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
     """Score untrained networks: architectures of a study's space, kept in its store, or one module."""
     names = [name.strip() for name in scores.split(",") if name.strip()]
     if ":" in what and not Path(what).exists():
+        _refuse(f"{what} is one module, not a study", {"--samples": samples, "--trials": trials or None})
+        if data is not None:
+            _refuse(f"--data {data} gives the inputs", {"--shape": shape, "--classes": classes})
         from nasplat.study.module import Batch, score_module
 
-        frame = score_module(what, names, Batch(data, _shape(shape), classes, batch))
+        size = _shape(shape or "3x32x32")
+        frame = score_module(what, names, Batch(data, size, 10 if classes is None else classes, batch))
         title = f"Scores of {what}"
     else:
-        wanted = {"names": names, "samples": samples, "of_trials": trials, "batch": batch}
+        _refuse(f"{what} is a study, not a module", {"--data": data, "--shape": shape, "--classes": classes})
+        if trials:
+            _refuse("--trials names the architectures", {"--samples": samples})
+        wanted = {"names": names, "samples": samples or 100, "of_trials": trials, "batch": batch}
         frame, title = _of_study(Path(what), wanted, quiet=as_json or as_csv)
     if rank is not None:
         frame = _ranked(frame, rank, Path(what))
@@ -62,6 +73,13 @@ def score(
         typer.echo(frame.to_csv(index=False), nl=False)
     else:
         print_table(frame, title, {})
+
+
+def _refuse(why: str, options: dict[str, object]) -> None:
+    """Raise InvalidStudy for options that are given although nothing would read them."""
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise InvalidStudy(f"{why}: leave out {' and '.join(given)}")
 
 
 def _of_study(place: Path, wanted: dict[str, Any], quiet: bool) -> tuple[pd.DataFrame, str]:

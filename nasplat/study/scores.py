@@ -88,8 +88,12 @@ def score_names(asked: Sequence[str]) -> list[str]:
 
 
 def directions(names: Iterable[str], base: Path | None = None) -> dict[str, str]:
-    """Which way each score is better; files are relative to `base`, a study's folder."""
-    return {entry.name: entry.direction for entry in load_scores(list(names), base)}
+    """Which way each score is better; files are relative to `base`, a study's folder.
+
+    A score that is another one by a second name, as az_complexity is macs, is left out: it would count twice.
+    """
+    distinct = {entry.function: entry for entry in load_scores(list(names), base)}
+    return {entry.name: entry.direction for entry in distinct.values()}
 
 
 def _metric(name: str, batch: int, bench: Workbench, study: StudyFolder) -> Metric:

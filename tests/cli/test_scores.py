@@ -91,6 +91,10 @@ def test_mistakes_are_one_line(nasplat: Nasplat, folder: Path, tmp_path: Path) -
         (with_data(folder), "--scores", "synflw"): "did you mean 'synflow'",
         (net, "--shape", "3xx"): "expected numbers joined by x",
         (net, "--rank", "vote"): "give it a study, not one module",
+        (net, "--samples", 3, "--trials"): "is one module, not a study: leave out --samples and --trials",
+        (net, "--data", "digits", "--shape", "3x2x2"): "--data digits gives the inputs: leave out --shape",
+        (folder, "--classes", 3): "is a study, not a module: leave out --classes",
+        (folder, "--trials", "--samples", 3): "--trials names the architectures: leave out --samples",
     }.items():
         said = nasplat("score", *arguments)
         assert said.code == 1

@@ -76,6 +76,11 @@ def test_the_trials_of_a_study_can_be_scored(write_study: WriteStudy) -> None:
     assert set(study.scores(["synflow"], of_trials=True)["arch_key"]) == set(study.frame["arch_key"])
 
 
+def test_a_score_under_two_names_counts_once_in_an_aggregate() -> None:
+    assert set(scores.directions(["az_complexity", "synflow", "macs"])) == {"macs", "synflow"}
+    assert scores.directions(["macs", "ntk"]) == {"macs": "maximize", "ntk": "minimize"}
+
+
 def test_a_study_without_data_says_what_it_lacks(write_study: WriteStudy) -> None:
     with pytest.raises(InvalidStudy, match=r"needs data; add a \[data\] table"):
         write_study().scores(["nwot"], samples=2)
