@@ -54,8 +54,10 @@ def test_a_sample_without_what_was_learned_is_refused(place: str, missing: str) 
 @pytest.mark.parametrize("place", ["layer", "whole"])
 def test_a_score_that_was_computed_and_has_no_value_is_no_reason_to_refuse(place: str) -> None:
     train, y = pool(6, 0, place)
-    layers, scores = ({"snip": {}}, {}) if place == "layer" else ({}, {"nwot": float("nan")})
-    dead = Sample(Arch({"i": 9}), np.zeros(1, np.float32), CHAIN, scores, layers)
+    found: dict[str, Any] = (
+        {"layers": {"snip": {}}} if place == "layer" else {"scores": {"nwot": float("nan")}}
+    )
+    dead = Sample(Arch({"i": 9}), np.zeros(1, np.float32), CHAIN, **found)
     predictor = made(steps=2).fit([*train, dead], [*y, 0.0])
     assert np.isfinite(predictor.predict([dead]).mean).all()
     with pytest.raises(NasplatError, match="which the predictor learned from"):
@@ -96,7 +98,7 @@ def test_a_warm_predictor_goes_on_where_a_cold_one_starts_anew() -> None:
     errors = {}
     for warm in (True, False):
         predictor = made(warm=warm, loss="mse", steps=120).fit(first, y)
-        predictor.recipe = nasplat.load("predictors", "operator_gnn")(steps=3, members=1, loss="mse").recipe
+        predictor.recipe = replace(predictor.recipe, steps=3)  # type: ignore[attr-defined]
         errors[warm] = np.abs(predictor.fit(second, z).predict(held_out).mean - truth).mean()
     assert errors[True] < errors[False] / 2
 
