@@ -10,13 +10,12 @@ from nasplat.files import file_hash
 from nasplat.metric.candidate import Candidate, Workbench, versions
 from nasplat.metric.measurement import Cost, Measurement, Metric
 from nasplat.metric.source import passes_hash, source_hash
-from nasplat.prediction import Card, Sample, describe, load_predictor
+from nasplat.prediction import Card, Sample, describe, graphs_for, load_predictor
 from nasplat.prediction.card import ARRAYS, CARD, find_trained
+from nasplat.prediction.columns import QUARTILES
 from nasplat.scoring import load_scores
 
 PREFIX = "predicted:"
-QUARTILES = 1.349
-"""The inter-quartile range of a normal distribution over its standard deviation."""
 
 
 def predicted_metric(bench: Workbench, name: str, base: Path | None) -> Metric:
@@ -35,7 +34,7 @@ def predicted_metric(bench: Workbench, name: str, base: Path | None) -> Metric:
         bench.scores.setdefault(card.batch, {}).update(known)
 
     def measure(candidate: Candidate) -> Measurement:
-        sample = _described(candidate, card)
+        sample = _described(candidate, card, predictor.needs)
         start = perf_counter()
         found = predictor.predict([sample])
         spread = QUARTILES * float(found.std[0])
@@ -51,8 +50,7 @@ def predicted_metric(bench: Workbench, name: str, base: Path | None) -> Metric:
         "data": bench.data.identity if known and bench.data is not None else None,
         **versions(),
     }
-    unit = "1" if predictor.ranks else card.unit
-    return Metric(name, unit, card.direction, Cost.SCORE if known else Cost.COUNT, origin, measure)
+    return Metric(name, card.unit, card.direction, Cost.SCORE if known else Cost.COUNT, origin, measure)
 
 
 def _check_data(bench: Workbench, name: str, card: Card) -> None:
@@ -65,12 +63,13 @@ def _check_data(bench: Workbench, name: str, card: Card) -> None:
         )
 
 
-def _described(candidate: Candidate, card: Card) -> Sample:
+def _described(candidate: Candidate, card: Card, needs: frozenset[str]) -> Sample:
     """The candidate as the predictor sees it."""
     arch, space = candidate.arch, candidate.bench.space
+    graphs = graphs_for(needs, space)
     if not card.scores:
-        return describe(space, [arch])[0]
+        return describe(space, [arch], graphs=graphs)[0]
     found = candidate.scored(card.batch)
     values = {name: found[name].value for name in card.scores}
     layers = {name: found[name].per_module for name in card.scores}
-    return describe(space, [arch], {arch.key: values}, {arch.key: layers})[0]
+    return describe(space, [arch], {arch.key: values}, {arch.key: layers}, graphs)[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from nasplat.prediction.aggregates import AGGREGATES, aggregate
 from nasplat.prediction.card import Card, load_predictor, save_predictor
 from nasplat.prediction.predictor import Prediction, Predictor, PredictorFactory
-from nasplat.prediction.sample import Sample, describe, traced
+from nasplat.prediction.sample import Sample, describe, graphs_for, traced
 
 __all__ = [
     "AGGREGATES",
@@ -16,6 +16,7 @@ __all__ = [
     "Sample",
     "aggregate",
     "describe",
+    "graphs_for",
     "load_predictor",
     "save_predictor",
     "traced",

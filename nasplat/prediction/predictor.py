@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,13 +24,11 @@ class Prediction:
 class Predictor(ABC):
     """Learns numbers of architectures from samples, with the verbs of scikit-learn.
 
-    needs: of "encoding", "graph", "scores" and "layers", the fields of a sample that it reads. ranks: its means
-    are in order only, not in the unit of the targets. A predictor is made by its plug-in with typed keyword
-    arguments, which `arguments` gives back as JSON.
+    needs: of "encoding", "graph", "scores" and "layers", the fields of a sample that it reads. A predictor is
+    made by its plug-in with typed keyword arguments, which `arguments` gives back as JSON.
     """
 
     needs: frozenset[str]
-    ranks: ClassVar[bool] = False
 
     @property
     @abstractmethod

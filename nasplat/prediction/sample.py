@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -56,6 +57,12 @@ def describe(
         )
         for arch in archs
     ]
+
+
+def graphs_for(needs: frozenset[str], space: Space) -> Callable[[Arch], ArchGraph] | None:
+    """`traced` for a predictor that reads graphs and nothing in their place, where the space has networks."""
+    wanted = "graph" in needs and "encoding" not in needs and space.has_networks
+    return partial(traced, space) if wanted else None
 
 
 def traced(space: Space, arch: Arch) -> ArchGraph:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 
 from nasplat.errors import InvalidStudy
 from nasplat.metric import Metric, versions
-from nasplat.prediction import Card, Predictor, Sample, describe, save_predictor
+from nasplat.prediction import Card, Predictor, Sample, describe, graphs_for, save_predictor
 from nasplat.prediction.making import check_name, make_predictor
-from nasplat.space import Space
+from nasplat.space import Arch, ArchGraph, Space
 from nasplat.store import EvaluationRecord
 from nasplat.study.assembly import Assembly, assemble
 from nasplat.study.folder import StudyFolder
 from nasplat.study.frames import trial_frame
 from nasplat.study.provenance import BATCH, command_of, commit_of
 from nasplat.study.run import Watcher
-from nasplat.study.scores import Question, scored
+from nasplat.study.scores import Found, Question, scored
 from nasplat.supernet.probes import kendall
 
 FOLDS = 5
@@ -65,7 +65,9 @@ def fit_predictor(study: StudyFolder, order: Order, folder: Path, watcher: Watch
     labels = _labels(study, metric)
     predictor = make_predictor(order.plug_in, order.arguments)
     question = _question(assembly, predictor, order)
-    samples = _samples(study, assembly.bench.space, labels, question, watcher)
+    space = assembly.bench.space
+    scores = {} if question is None else scored(study, question, watcher)
+    samples = _samples(study, space, labels, scores, graphs_for(predictor.needs, space))
     targets = np.array([labels[sample.arch.key] for sample in samples])
     folds = _folds([assembly.bench.space.notation.function_key(s.arch) for s in samples], order.seed)
     figures = _cross_validated(order, samples, targets, folds)
@@ -124,18 +126,15 @@ def _samples(
     study: StudyFolder,
     space: Space,
     labels: Mapping[str, float],
-    question: Question | None,
-    watcher: Watcher | None,
+    scores: Mapping[Arch, Found],
+    graphs: Callable[[Arch], ArchGraph] | None,
 ) -> list[Sample]:
-    """The labelled architectures of the study's trials, with their scores where these are asked for."""
+    """The labelled architectures of the study's trials, with their scores where these were asked for."""
     trials = study.store.trials(study.record.id)
     archs = {t.arch_key: space.arch(t.arch) for t in trials if t.arch_key in labels and t.arch is not None}
-    if question is None:
-        return describe(space, list(archs.values()))
-    found = {arch.key: records for arch, records in scored(study, question, watcher).items()}
-    values = {key: {n: _value(r) for n, r in records.items()} for key, records in found.items()}
-    layers = {key: {n: r.per_module or {} for n, r in records.items()} for key, records in found.items()}
-    return describe(space, list(archs.values()), values, layers)
+    values = {a.key: {n: _value(r) for n, r in found.items()} for a, found in scores.items()}
+    layers = {a.key: {n: r.per_module or {} for n, r in found.items()} for a, found in scores.items()}
+    return describe(space, list(archs.values()), values, layers, graphs)
 
 
 def _value(score: EvaluationRecord) -> float:
@@ -165,10 +164,7 @@ def _cross_validated(
         predicted[held] = predictor.predict([samples[i] for i in held]).mean
     keys = [s.arch.key for s in samples]
     pairs = (dict(zip(keys, numbers, strict=True)) for numbers in (predicted, targets))
-    figures = {"kendall_tau": kendall(*pairs)}
-    if not predictor.ranks:
-        figures["mae"] = float(np.abs(predicted - targets).mean())
-    return figures
+    return {"kendall_tau": kendall(*pairs), "mae": float(np.abs(predicted - targets).mean())}
 
 
 def _card(

@@ -154,3 +154,18 @@ def test_too_few_labels_are_refused(write_study: WriteStudy, tmp_path: Path) -> 
     study.run()
     with pytest.raises(NasplatError, match="known of 4 architectures; expected at least 10"):
         study.fit("ridge", "toy.py:cost", tmp_path)
+
+
+def test_a_graph_predictor_sees_the_networks_of_a_space_without_graphs(
+    write_study: WriteStudy, tmp_path: Path
+) -> None:
+    study = write_study(study="trials = 20", objective=COST)
+    study.run()
+    study.fit("gates", "toy.py:cost", tmp_path / "gates", steps=40, members=1)
+    again = write_study(
+        study="trials = 2",
+        folder="again",
+        objective=f'metric = "predicted:{tmp_path / "gates"}"\ndirection = "minimize"',
+    )
+    again.run()
+    assert again.frame["state"].eq("complete").all()
