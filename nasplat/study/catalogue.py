@@ -37,6 +37,7 @@ def _samplers(kind: str) -> dict[str, str]:
 def _metrics(kind: str) -> dict[str, str]:
     from nasplat.metric import METRICS, metric_names
     from nasplat.metric.metrics import own_metric
+    from nasplat.metric.predicted import predicted_metric
     from nasplat.metric.table import table_metric
 
     told = {name: _first_line(inspect.getdoc(METRICS[name])) for name in METRICS}
@@ -44,6 +45,7 @@ def _metrics(kind: str) -> dict[str, str]:
         "The task's metric on the validation split: inherited with a [supernet], else trained alone."
     )
     told["table:NAME/COLUMN"] = _first_line(inspect.getdoc(table_metric))
+    told["predicted:NAME"] = _first_line(inspect.getdoc(predicted_metric))
     told["module:function"] = _first_line(inspect.getdoc(own_metric))
     return {name: told.get(name) or _about_score(name) for name in metric_names()}
 
