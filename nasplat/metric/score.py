@@ -7,7 +7,7 @@ from pathlib import Path
 from nasplat.metric.candidate import Candidate, Workbench, versions
 from nasplat.metric.measurement import Cost, Measurement, Metric
 from nasplat.metric.source import passes_hash, source_hash
-from nasplat.scoring import BATCH, Score, load_scores
+from nasplat.scoring import BATCH, Score, ScoreResult, load_scores
 
 
 def score_metric(bench: Workbench, name: str, base: Path | None, batch: int = BATCH) -> Metric:
@@ -21,14 +21,7 @@ def score_metric(bench: Workbench, name: str, base: Path | None, batch: int = BA
     bench.scores.setdefault(batch, {})[name] = entry
 
     def measure(candidate: Candidate) -> Measurement:
-        result = candidate.scored(batch)[name]
-        return Measurement(
-            result.value if result.status == "ok" else None,
-            result.seconds,
-            status=result.status,
-            reason=result.reason,
-            per_module=result.per_module,
-        )
+        return measured(candidate.scored(batch)[name])
 
     origin = {
         "protocol": "zero-cost score",
@@ -40,6 +33,17 @@ def score_metric(bench: Workbench, name: str, base: Path | None, batch: int = BA
         **versions(),
     }
     return Metric(f"score:{name}", "1", entry.direction, Cost.SCORE, origin, measure)
+
+
+def measured(result: ScoreResult) -> Measurement:
+    """What a score answered, as a metric's measurement."""
+    return Measurement(
+        result.value if result.status == "ok" else None,
+        result.seconds,
+        status=result.status,
+        reason=result.reason,
+        per_module=result.per_module,
+    )
 
 
 def reads_data(entry: Score) -> bool:

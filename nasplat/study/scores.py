@@ -13,11 +13,13 @@ import numpy as np
 from nasplat.errors import InvalidStudy
 from nasplat.files import json_hash
 from nasplat.metric import Candidate, Metric, Workbench, make_metric
+from nasplat.metric.score import measured
 from nasplat.plugins import load, names
-from nasplat.scoring import BATCH, Score, ScoreResult, load_scores, score
+from nasplat.scoring import BATCH, Score, load_scores, score
 from nasplat.space import Arch, Space
 from nasplat.store import EvaluationRecord
 from nasplat.study.assembly import assemble, join_study
+from nasplat.study.evaluate import as_record
 from nasplat.study.folder import StudyFolder
 from nasplat.study.run import Silence, Watcher
 from nasplat.study.shelf import Shelf
@@ -139,23 +141,9 @@ def _scores(
         inputs, labels = bench.score_inputs(batch)
         network = Candidate(arch, bench).untrained
         for name, result in score(network, inputs, labels, asked, seed=bench.seed).items():
-            found[name] = _record(metrics[name], result)
+            found[name] = as_record(metrics[name], measured(result))
             store.record(space, arch.to_json(), arch.key, found[name])
     return {name: found[name] for name in metrics}
-
-
-def _record(metric: Metric, result: ScoreResult) -> EvaluationRecord:
-    """A score as the store keeps it, its values by module too."""
-    return EvaluationRecord(
-        metric=metric.name,
-        value=result.value if result.status == "ok" else None,
-        unit=metric.unit,
-        origin=dict(metric.origin),
-        seconds=result.seconds,
-        status=result.status,
-        reason=result.reason,
-        per_module=result.per_module,
-    )
 
 
 def _row(space: Space, arch: Arch, found: Found) -> dict[str, Any]:
