@@ -15,12 +15,13 @@ from nasplat.errors import InvalidStudy
 from nasplat.metric import Metric, versions
 from nasplat.prediction import Card, Predictor, Sample, describe, graphs_for, save_predictor
 from nasplat.prediction.making import check_name, make_predictor
+from nasplat.scoring import BATCH
 from nasplat.space import Arch, ArchGraph, Space
 from nasplat.store import EvaluationRecord
 from nasplat.study.assembly import Assembly, assemble
 from nasplat.study.folder import StudyFolder
 from nasplat.study.frames import trial_frame
-from nasplat.study.provenance import BATCH, command_of, commit_of
+from nasplat.study.provenance import command_of, commit_of
 from nasplat.study.run import Watcher
 from nasplat.study.scores import Found, Question, scored
 from nasplat.supernet.probes import kendall
@@ -58,7 +59,7 @@ def fit_predictor(study: StudyFolder, order: Order, folder: Path, watcher: Watch
 
     Scores that the predictor reads are computed first where the store lacks them. The card's figures are those of
     5-fold cross-validation, where all architectures that are one function are held out together: `kendall_tau`, and
-    `mae` in the metric's unit where the predictor does more than rank.
+    `mae` in the metric's unit.
     """
     assembly = assemble(study)
     metric = _metric(assembly, order.metric)
@@ -66,10 +67,10 @@ def fit_predictor(study: StudyFolder, order: Order, folder: Path, watcher: Watch
     predictor = make_predictor(order.plug_in, order.arguments)
     question = _question(assembly, predictor, order)
     space = assembly.bench.space
-    scores = {} if question is None else scored(study, question, watcher)
+    scores = {} if question is None else scored(assembly, question, watcher)
     samples = _samples(study, space, labels, scores, graphs_for(predictor.needs, space))
     targets = np.array([labels[sample.arch.key] for sample in samples])
-    folds = _folds([assembly.bench.space.notation.function_key(s.arch) for s in samples], order.seed)
+    folds = _folds([space.notation.function_key(sample.arch) for sample in samples], order.seed)
     figures = _cross_validated(order, samples, targets, folds)
     predictor.fit(samples, targets, seed=order.seed)
     card = _card(order, assembly, metric, targets, figures)

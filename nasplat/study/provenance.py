@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nasplat.scoring import BATCH
+
 if TYPE_CHECKING:
     from nasplat.study.fit import Order
-
-BATCH = 64
-"""The inputs that each score sees where nothing else is said."""
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 """The folder of the code, which is a git repository unless it was installed as a package."""

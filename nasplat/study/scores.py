@@ -18,7 +18,7 @@ from nasplat.plugins import load, names
 from nasplat.scoring import BATCH, Score, load_scores, score
 from nasplat.space import Arch, Space
 from nasplat.store import EvaluationRecord
-from nasplat.study.assembly import assemble, join_study
+from nasplat.study.assembly import Assembly, assemble, join_study
 from nasplat.study.evaluate import as_record
 from nasplat.study.folder import StudyFolder
 from nasplat.study.run import Silence, Watcher
@@ -35,15 +35,13 @@ DUPLICATES_IN_A_ROW = 1000
 class Question:
     """Which scores of which architectures: `samples` random ones, or those of the study's trials.
 
-    names: of score plug-ins; ("all",) for every one. batch: training inputs that each score sees. device: the study's,
-    as for a run; scores are computed on the CPU.
+    names: of score plug-ins; ("all",) for every one. batch: training inputs that each score sees.
     """
 
     names: tuple[str, ...] = ("all",)
     samples: int = 100
     of_trials: bool = False
     batch: int = BATCH
-    device: str | None = None
 
 
 Found = Mapping[str, EvaluationRecord]
@@ -57,21 +55,21 @@ def score_study(study: StudyFolder, question: Question, watcher: Watcher | None 
     """
     import pandas as pd
 
-    space = assemble(study, question.device).bench.space
-    rows = [_row(space, arch, found) for arch, found in scored(study, question, watcher).items()]
+    assembly = assemble(study)
+    found = scored(assembly, question, watcher)
+    rows = [_row(assembly.bench.space, arch, scores) for arch, scores in found.items()]
     return pd.DataFrame(rows, columns=["arch_key", "name", *score_names(question.names), "reasons"])
 
 
-def scored(study: StudyFolder, question: Question, watcher: Watcher | None = None) -> dict[Arch, Found]:
+def scored(assembly: Assembly, question: Question, watcher: Watcher | None = None) -> dict[Arch, Found]:
     """The scores of architectures, with the values by module.
 
     What the store knows is not computed again, and a stop at any moment loses at most one architecture. The networks
-    are untrained, with the weights of the study's seed.
+    are untrained, with the weights of the study's seed, and scored on the CPU.
     """
     if question.samples < 1:
         raise InvalidStudy(f"samples = {question.samples}: expected at least 1 architecture")
-    assembly = assemble(study, question.device)
-    bench, watcher = assembly.bench, watcher or Silence()
+    study, bench, watcher = assembly.study, assembly.bench, watcher or Silence()
     metrics = {name: _metric(name, question.batch, bench, study) for name in score_names(question.names)}
     shelf = join_study(assembly)
     archs = _architectures(bench.space, question, shelf, study.page.study.seed)
