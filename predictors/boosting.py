@@ -56,7 +56,9 @@ class Boosting(TabularPredictor):
         ).fit(x, y)
 
     def _missed(self, x: Table, y: Table, seed: int) -> Table:
-        """Errors (n,) at each sample of a member that has learned from the other folds."""
+        """Errors (n,) at each sample of a member that learned from the other folds; of two samples, of their mean."""
+        if len(y) < FOLDS:
+            return np.asarray(y - y.mean())
         fold = np.random.default_rng(seed).permutation(len(y)) % FOLDS
         missed = np.empty(len(y))
         for out in (fold == k for k in np.unique(fold)):

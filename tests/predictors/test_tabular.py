@@ -101,6 +101,16 @@ def test_targets_without_a_difference_give_that_number(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_two_samples_are_enough_to_be_asked_about_them(name: str, count: int) -> None:
+    targets = np.arange(count, dtype=float)
+    found = made(name).fit(TRAINING[:count], targets).predict(TRAINING[:count])
+    assert np.isfinite([found.mean, found.std]).all()
+    assert (found.mean >= -1).all()
+    assert (found.mean <= count).all()
+
+
+@pytest.mark.parametrize("name", FEW)
 def test_seeds_may_be_of_any_size(name: str) -> None:
     first, second = (made(name).fit(TRAINING, TARGETS, seed=2**40 + s).predict(NEW) for s in (0, 1))
     assert name == "ridge" or (first.mean != second.mean).any()
