@@ -19,16 +19,16 @@ ROWS = {
     6: {"study"},
     5: {"conformance", "export", "metric", "report"},
     4: {"supernet"},
-    3: {"draw", "elastic", "prediction", "scoring", "search", "store", "table"},
-    2: {"data", "space"},
+    3: {"draw", "elastic", "metanet", "prediction", "scoring", "search", "store", "table"},
+    2: {"channels", "data", "space"},
     1: {"arguments", "measure", "pareto", "plugins"},
     0: {"errors", "files"},
 }
 """The rooms of nasplat; each imports rooms of strictly lower rows only."""
 
 BESIDE = {
-    "spaces": {"arguments", "data", "elastic", "errors", "plugins", "space", "table"},
-    "predictors": {"data", "errors", "files", "measure", "prediction", "scoring", "space"},
+    "spaces": {"arguments", "channels", "data", "elastic", "errors", "plugins", "space", "table"},
+    "predictors": {"channels", "data", "errors", "files", "measure", "metanet", "prediction", "scoring", "space"},
 }
 """What plug-ins may import; nobody imports them."""
 

@@ -1,0 +1,1 @@
+"""A network as channels and as a graph of its parameters."""
