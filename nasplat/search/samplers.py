@@ -11,8 +11,9 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import optuna
 from optuna.samplers import BaseSampler
@@ -20,18 +21,31 @@ from optuna.samplers import BaseSampler
 from nasplat.arguments import check_arguments
 from nasplat.errors import NasplatError, expected_one_of
 from nasplat.plugins import load_object
+from nasplat.search.acquisition import AcquisitionName
 from nasplat.search.evolution import RegularizedEvolutionSampler
+from nasplat.search.predictor import Hunt, PredictorSampler, Surrogate
 from nasplat.space import Space
 
+Surrogates: TypeAlias = Callable[[Space, str, Mapping[str, Any]], Surrogate]
+"""A space, the name of a predictor and its arguments -> a surrogate; NasplatError where they do not fit."""
 
-def random(seed: int, space: Space | None, /) -> BaseSampler:
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a sampler is made: for a trial of this seed, in a study of this space, if it is one of ours."""
+
+    seed: int
+    space: Space | None = None
+    surrogates: Surrogates | None = None
+
+
+def random(place: Place, /) -> BaseSampler:
     """Each choice takes one of its values, all alike: the control of every other sampler."""
-    return optuna.samplers.RandomSampler(seed=seed)
+    return optuna.samplers.RandomSampler(seed=place.seed)
 
 
 def tpe(
-    seed: int,
-    space: Space | None,
+    place: Place,
     /,
     *,
     n_startup_trials: int = 10,
@@ -41,7 +55,7 @@ def tpe(
 ) -> BaseSampler:
     """Tree-structured Parzen estimator (Optuna's); `multivariate` is on for one objective, else off."""
     return optuna.samplers.TPESampler(
-        seed=seed,
+        seed=place.seed,
         n_startup_trials=n_startup_trials,
         n_ei_candidates=n_ei_candidates,
         multivariate=multivariate,
@@ -50,8 +64,7 @@ def tpe(
 
 
 def nsga2(
-    seed: int,
-    space: Space | None,
+    place: Place,
     /,
     *,
     population_size: int = 50,
@@ -61,7 +74,7 @@ def nsga2(
 ) -> BaseSampler:
     """NSGA-II with uniform crossover (Optuna's): an elitist genetic algorithm for several objectives."""
     return optuna.samplers.NSGAIISampler(
-        seed=seed,
+        seed=place.seed,
         population_size=population_size,
         mutation_prob=mutation_prob,
         crossover_prob=crossover_prob,
@@ -70,8 +83,7 @@ def nsga2(
 
 
 def nsga3(
-    seed: int,
-    space: Space | None,
+    place: Place,
     /,
     *,
     population_size: int = 50,
@@ -82,7 +94,7 @@ def nsga3(
 ) -> BaseSampler:
     """NSGA-III (Optuna's): NSGA-II with reference points, for many objectives."""
     return optuna.samplers.NSGAIIISampler(
-        seed=seed,
+        seed=place.seed,
         population_size=population_size,
         mutation_prob=mutation_prob,
         crossover_prob=crossover_prob,
@@ -91,33 +103,53 @@ def nsga3(
     )
 
 
-def gp(
-    seed: int, space: Space | None, /, *, n_startup_trials: int = 10, deterministic_objective: bool = False
-) -> BaseSampler:
+def gp(place: Place, /, *, n_startup_trials: int = 10, deterministic_objective: bool = False) -> BaseSampler:
     """Gaussian process with expected (hypervolume) improvement (Optuna's); slow beyond some hundred trials."""
     return optuna.samplers.GPSampler(
-        seed=seed,
+        seed=place.seed,
         n_startup_trials=n_startup_trials,
         deterministic_objective=deterministic_objective,
         warn_independent_sampling=False,
     )
 
 
-def qmc(seed: int, space: Space | None, /, *, qmc_type: str = "sobol") -> BaseSampler:
+def qmc(place: Place, /, *, qmc_type: str = "sobol") -> BaseSampler:
     """Quasi-random points that fill the space evenly, "sobol" or "halton" (Optuna's); its place is stored."""
     # Scrambling takes the sampler's seed, and ours differs from trial to trial.
     return optuna.samplers.QMCSampler(
-        seed=seed, qmc_type=qmc_type, scramble=False, warn_independent_sampling=False
+        seed=place.seed, qmc_type=qmc_type, scramble=False, warn_independent_sampling=False
     )
 
 
 def regularized_evolution(
-    seed: int, space: Space | None, /, *, population_size: int = 50, sample_size: int = 10
+    place: Place, /, *, population_size: int = 50, sample_size: int = 10
 ) -> BaseSampler:
     """Aging evolution (ours, arXiv:1802.01548)."""
     return RegularizedEvolutionSampler(
-        population_size, sample_size, space=space, avoid_repeats=False, seed=seed
+        population_size, sample_size, space=place.space, avoid_repeats=False, seed=place.seed
     )
+
+
+def predictor(
+    place: Place,
+    /,
+    *,
+    predictor: str = "blend",
+    arguments: dict[str, Any] | None = None,
+    startup: int = 10,
+    acquisition: AcquisitionName = "thompson",
+    pool: int = 400,
+    parents: int = 10,
+) -> BaseSampler:
+    """What a predictor, fitted on the finished trials, holds most worth trying (ours, as arXiv:1910.11858)."""
+    if place.space is None or place.surrogates is None:
+        raise NasplatError(
+            "sampler 'predictor' learns from architectures, which a bare Optuna study does not have: name it in a "
+            "study file, or make PredictorSampler(space, surrogate) yourself"
+        )
+    surrogate = place.surrogates(place.space, predictor, arguments or {})
+    hunt = Hunt(startup, acquisition, pool, parents)
+    return PredictorSampler(place.space, surrogate, hunt, seed=place.seed)
 
 
 SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
@@ -128,6 +160,7 @@ SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
     "gp": gp,
     "qmc": qmc,
     "regularized_evolution": regularized_evolution,
+    "predictor": predictor,
 }
 
 SPELLINGS = {"regularised_evolution": "regularized_evolution"}
@@ -139,12 +172,19 @@ def sampler_names() -> list[str]:
 
 
 def make_sampler(
-    name: str, arguments: Mapping[str, Any], *, seed: int, space: Space | None, base: Path | None = None
+    name: str,
+    arguments: Mapping[str, Any],
+    *,
+    seed: int,
+    space: Space | None,
+    base: Path | None = None,
+    surrogates: Surrogates | None = None,
 ) -> BaseSampler:
     """A fresh sampler for one trial, by a plain name or as `module:Class` or `path.py:Class` (relative to `base`).
 
     A class of one's own is given the `arguments`, and `seed` and `space` where it accepts them. Inside a `Mirror`
-    no sampler repeats an architecture; regularised evolution leaves that to the mirror.
+    no sampler repeats an architecture; regularised evolution leaves that to the mirror. `surrogates` makes what the
+    sampler `predictor` learns with: this room knows no predictor.
     NasplatError tells an unknown name, a wrong argument or an argument's wrong type in one line.
     """
     with warnings.catch_warnings():
@@ -156,7 +196,7 @@ def make_sampler(
         if function is None:
             raise NasplatError(f"unknown sampler {name!r}: {expected_one_of(name, SAMPLERS)}")
         checked = check_arguments(function, arguments, f"sampler {name!r}")
-        return _made(lambda: function(seed, space, **checked), name)
+        return _made(lambda: function(Place(seed, space, surrogates), **checked), name)
 
 
 def _own_sampler(

@@ -13,6 +13,7 @@ from nasplat.errors import InvalidStudy, NasplatError
 from nasplat.measure import pick_device
 from nasplat.metric import Workbench, source_hash
 from nasplat.plugins import load, load_object
+from nasplat.prediction.surrogate import make_surrogate
 from nasplat.search import Mirror, make_pruner, make_sampler
 from nasplat.space import Space
 from nasplat.store import Proposal, SpaceRecord, Store, StudyRecord
@@ -80,7 +81,9 @@ class Assembly:
         table, pruner = page.sampler, page.pruner
 
         def sampler(seed: int) -> BaseSampler:
-            return make_sampler(table.name, table.arguments, seed=seed, space=space, base=base)
+            return make_sampler(
+                table.name, table.arguments, seed=seed, space=space, base=base, surrogates=make_surrogate
+            )
 
         sampler(0)  # what is wrong with the table shows here
         return Mirror(

@@ -8,6 +8,7 @@ import numpy as np
 import optuna
 import pytest
 
+from nasplat.prediction.surrogate import make_surrogate
 from nasplat.search import Mirror, RegularizedEvolutionSampler, freeze, make_sampler
 from nasplat.space import Arch, Space, members, positions, positions_of, subset
 
@@ -55,12 +56,18 @@ def test_samplers_draw_all_parameters_and_make_architectures(name: str) -> None:
     assert len(set(found)) > 10
 
 
-@pytest.mark.parametrize("name", ["random", "tpe", "nsga2", "regularized_evolution", "gp", "qmc"])
+@pytest.mark.parametrize(
+    "name", ["random", "tpe", "nsga2", "regularized_evolution", "gp", "qmc", "predictor"]
+)
 def test_our_samplers_never_repeat_an_architecture(name: str) -> None:
-    arguments = {"population_size": 5} if name in ("nsga2", "regularized_evolution") else {}
-    mirror = Mirror(
-        ["minimize"], lambda seed: make_sampler(name, arguments, seed=seed, space=SPACE), SPACE, 3
-    )
+    arguments: dict[str, Any] = {"population_size": 5} if name in ("nsga2", "regularized_evolution") else {}
+    if name == "predictor":
+        arguments = {"predictor": "ridge", "startup": 5}
+
+    def sampler(seed: int) -> optuna.samplers.BaseSampler:
+        return make_sampler(name, arguments, seed=seed, space=SPACE, surrogates=make_surrogate)
+
+    mirror = Mirror(["minimize"], sampler, SPACE, 3)
     keys = set()
     for number in range(15):
         proposal = mirror.propose(number)

@@ -12,6 +12,7 @@ import optuna
 import pytest
 
 from nasplat.errors import NasplatError
+from nasplat.prediction.surrogate import make_surrogate
 from nasplat.search import Mirror, SpaceExhausted, freeze, make_pruner, make_sampler, trial_seed
 from nasplat.space import Arch, Space, categorical, ordinal
 
@@ -41,7 +42,9 @@ class Run:
 
     def __init__(self, sampler: str, directions: Sequence[str], **arguments: Any) -> None:
         self.directions = directions
-        self.sampler_for = lambda seed: make_sampler(sampler, arguments, seed=seed, space=SPACE)
+        self.sampler_for = lambda seed: make_sampler(
+            sampler, arguments, seed=seed, space=SPACE, surrogates=make_surrogate
+        )
         self.rows: list[Row] = []
         self.attrs: Row = {}
 
@@ -88,6 +91,7 @@ def random_mirror(space: Space, seed: int = 0, **kwargs: Any) -> Mirror:
         ("regularized_evolution", {"population_size": 8, "sample_size": 3}),
         ("nsga3", {"population_size": 6}),
         ("qmc", {}),
+        ("predictor", {"predictor": "ridge", "startup": 8, "pool": 40}),
     ],
 )
 def test_a_resumed_search_equals_an_uninterrupted_one(
@@ -236,6 +240,7 @@ def test_ten_thousand_trials_are_quick_to_load_and_to_ask() -> None:
 def test_nothing_is_said_and_optuna_is_not_silenced(capfd: pytest.CaptureFixture[str]) -> None:
     code = """
 import optuna
+from nasplat.prediction.surrogate import make_surrogate
 from nasplat.search import Mirror, make_sampler
 from nasplat.space import Space, ordinal
 space = Space("tiny", [ordinal("a", (1, 2, 3))])

@@ -9,6 +9,7 @@ import optuna
 import pytest
 
 from nasplat.errors import NasplatError
+from nasplat.prediction.surrogate import make_surrogate
 from nasplat.search import RegularizedEvolutionSampler, make_pruner, make_sampler, pruner_names, sampler_names
 from nasplat.space import Space, ordinal
 
@@ -29,7 +30,8 @@ def wrong():
 
 @pytest.mark.parametrize("name", sampler_names())
 def test_every_named_sampler_proposes_in_plain_optuna(name: str) -> None:
-    study = optuna.create_study(sampler=make_sampler(name, {}, seed=1, space=SPACE))
+    sampler = make_sampler(name, {}, seed=1, space=SPACE, surrogates=make_surrogate)
+    study = optuna.create_study(sampler=sampler)
     SPACE.validate(SPACE.suggest(study.ask()))
 
 

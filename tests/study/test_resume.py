@@ -22,6 +22,7 @@ SAMPLERS = {
     "tpe": 'name = "tpe"',
     "nsga2": 'name = "nsga2"\npopulation_size = 8',
     "regularized_evolution": 'name = "regularized_evolution"\npopulation_size = 8\nsample_size = 3',
+    "predictor": 'name = "predictor"\npredictor = "ridge"\nstartup = 8\npool = 40',
 }
 TWO = '[[objective]]\nmetric = "toy.py:cost"\ndirection = "minimize"'
 BOUND = '[[constraint]]\nmetric = "toy.py:cost"\nmax = 30'
