@@ -24,7 +24,7 @@ class Prediction:
 class Predictor(ABC):
     """Learns numbers of architectures from samples, with the verbs of scikit-learn.
 
-    needs: of "encoding", "graph", "scores" and "layers", the fields of a sample that it reads. A predictor is
+    needs: of "encoding", "graph", "scores", "layers" and "weights", the fields of a sample that it reads. It is
     made by its plug-in with typed keyword arguments, which `arguments` gives back as JSON.
     """
 

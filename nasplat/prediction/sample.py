@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nasplat.errors import NasplatError
 from nasplat.space import Arch, ArchGraph, Space
+
+if TYPE_CHECKING:  # it imports torch, which samples do without
+    from nasplat.channels.graph import ParameterGraph
 
 Scores: TypeAlias = Mapping[str, float]
 """Name of a score to its value; NaN where it has none."""
@@ -25,7 +28,8 @@ class Sample:
     """One architecture as predictors see it.
 
     encoding: `Space.encode` of it, (d,). graph: its operations and edges, where there is such a form. scores and
-    layers: zero-cost scores, whole and by module, where they were computed.
+    layers: zero-cost scores, whole and by module, where they were computed. weights: the parameters of one trained
+    network, where there is one.
     """
 
     arch: Arch
@@ -33,6 +37,7 @@ class Sample:
     graph: ArchGraph | None = None
     scores: Scores = field(default_factory=dict)
     layers: Layers = field(default_factory=dict)
+    weights: ParameterGraph | None = None
 
 
 def describe(
