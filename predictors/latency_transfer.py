@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nasplat.errors import NasplatError
-from nasplat.prediction import Prediction, Predictor, PredictorFactory, Sample
+from nasplat.prediction import Prediction, PredictorFactory, Sample
 from nasplat.prediction.blocks import Blocks, Floats, latencies
 from nasplat.prediction.costs import Costs, Lesson, bounded, learned_prior
 from nasplat.prediction.devices import Adapted, Pool, adapt, spread_out
+from nasplat.prediction.transfer import Measured, Transfer
 
 WIDTH = 0.1
 """Of the bounded loss that known devices are learned with."""
 
-Measured: TypeAlias = tuple[Sequence[Sample], ArrayLike]
-"""Samples and their latencies on one device."""
 
-
-class LatencyTransfer(Predictor):
+class LatencyTransfer(Transfer):
     """A new device as the mean known one, plus a combination of how known ones differ, plus small costs of its own.
 
     The setting of "HELP: Hardware-Adaptive Efficient Latency Prediction" (arXiv:2106.08630), without its
@@ -48,6 +46,11 @@ class LatencyTransfer(Predictor):
         return self._pool.costs
 
     @property
+    def is_fitted(self) -> bool:
+        """Whether it has learned a new device."""
+        return self._adapted is not None
+
+    @property
     def blocks(self) -> Blocks:
         """The columns that all devices share; NasplatError before `pretrain`."""
         if self._blocks is None:
@@ -69,9 +72,9 @@ class LatencyTransfer(Predictor):
         self._adapted = None
         return self
 
-    def without(self, devices: Collection[str]) -> LatencyTransfer:
+    def without(self, devices: Collection[str]) -> Self:
         """Another predictor that knows all but these devices, and no new one."""
-        other = LatencyTransfer(pairs=self.pairs)
+        other = type(self)(pairs=self.pairs)
         other._blocks, other._pool = self._blocks, self._pool.without(devices)
         if len(other.known) < 2:
             raise NasplatError(f"{len(other.known)} known devices would be left: keep two or more")

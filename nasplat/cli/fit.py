@@ -28,7 +28,9 @@ def predictor(
     study: StudyArgument,
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write to.")],
     metric: Annotated[str, typer.Option(help="What it is to predict: one of the study's metrics.")],
-    name: Annotated[str, typer.Option("--predictor", help="See `nasplat list predictors`.")] = "blend",
+    name: Annotated[
+        str | None, typer.Option("--predictor", help="See `nasplat list predictors`; blend unless given.")
+    ] = None,
     arguments: Annotated[str, typer.Option(help="Its arguments as JSON.")] = "{}",
     scores: Annotated[
         str | None, typer.Option(help="Scores that it reads, with commas; all for every one.")
@@ -36,6 +38,9 @@ def predictor(
     batch: Annotated[
         int, typer.Option(min=2, help="Inputs that each score sees, where it reads scores.")
     ] = 64,
+    pool: Annotated[
+        str | None, typer.Option(help="For latency_transfer: the folder or name of a pool of known devices.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fit a predictor on a study's finished architectures; a page names it as metric = "predicted:DIR"."""
@@ -45,7 +50,8 @@ def predictor(
     from nasplat.study.scores import score_names
 
     read = None if scores is None else tuple(score_names([part.strip() for part in scores.split(",")]))
-    order = Order(name, metric, _arguments(arguments), read, batch)
+    name = name or ("blend" if pool is None else "latency_transfer")
+    order = Order(name, metric, _arguments(arguments), read, batch, pool=pool)
     card = fit_predictor(open_study(study), order, output)
     if as_json:
         typer.echo(json.dumps(asdict(card), indent=1))
@@ -54,6 +60,37 @@ def predictor(
     for figure, value in card.figures.items():
         typer.echo(f"  {figure:<12} {spelled(value)}  (5-fold cross-validation)")
     typer.echo(f'in a study file: metric = "predicted:{output}"')
+
+
+@app.command()
+def pool(
+    study: StudyArgument,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write to.")],
+    table: Annotated[
+        str, typer.Option(help="A published table, or a CSV or Parquet file with a key column.")
+    ],
+    devices: Annotated[
+        str, typer.Option(help="Its columns of latencies, with commas; * stands for any text.")
+    ],
+    key: Annotated[str | None, typer.Option(help="The key column of a file.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Learn known devices of a study's space from a table: a pool from which ten samples tell a new one."""
+    from dataclasses import asdict
+
+    from nasplat.study.pool import PoolOrder, fit_pool
+
+    wanted = tuple(part.strip() for part in devices.split(",") if part.strip())
+    card = fit_pool(open_study(study), PoolOrder(table, wanted, key), output)
+    if as_json:
+        typer.echo(json.dumps(asdict(card), indent=1))
+        return
+    typer.echo(f"learned {card.figures['devices']:.0f} devices from {card.labels:,} latencies: {output}")
+    if "spearman_10" in card.figures:
+        typer.echo(
+            f"  spearman_10  {spelled(card.figures['spearman_10'])}  (a device by ten samples and the others)"
+        )
+    typer.echo(f"next: nasplat fit predictor STUDY --metric latency --pool {output} -o DIR")
 
 
 def _arguments(text: str) -> dict[str, Any]:

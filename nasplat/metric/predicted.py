@@ -13,6 +13,7 @@ from nasplat.metric.source import passes_hash, source_hash
 from nasplat.prediction import Card, Sample, describe, graphs_for, load_predictor
 from nasplat.prediction.card import ARRAYS, CARD, find_trained
 from nasplat.prediction.columns import QUARTILES
+from nasplat.prediction.transfer import Transfer
 from nasplat.scoring import load_scores
 
 PREFIX = "predicted:"
@@ -28,6 +29,11 @@ def predicted_metric(bench: Workbench, name: str, base: Path | None) -> Metric:
     folder = find_trained(name.removeprefix(PREFIX), base)
     predictor, card = load_predictor(folder)
     card.check(bench.space)
+    if isinstance(predictor, Transfer) and not predictor.is_fitted:
+        raise NasplatError(
+            f"{name!r} is a pool of known devices: measure some networks on yours, and name what "
+            "`nasplat fit predictor --pool` makes of them"
+        )
     known = {score.name: score for score in load_scores(card.scores, base)}
     if known:
         _check_data(bench, name, card)

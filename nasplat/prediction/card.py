@@ -31,7 +31,8 @@ class Card:
     plug_in: its name among the predictors. space: name and hash of the space. metric, unit and direction: of what it
     predicts. data: what the labels come from. labels: how many there were. low and high: the range of the targets.
     command: what makes it again. commit, versions: of the code. figures: measured quality, by name. scores: those
-    that it reads, plug-ins by name, and batch: the inputs that each of them sees.
+    that it reads, plug-ins by name, and batch: the inputs that each of them sees. device: what a latency was
+    measured on.
     """
 
     plug_in: str
@@ -50,6 +51,7 @@ class Card:
     figures: Mapping[str, float] = field(default_factory=dict)
     scores: tuple[str, ...] = ()
     batch: int = 64
+    device: str = ""
 
     def check(self, space: Space) -> None:
         """Raise NasplatError for another space than the one that the predictor has learned from."""

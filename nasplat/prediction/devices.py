@@ -58,21 +58,19 @@ class Pool:
         return np.asarray(each / self.typical[:, None])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The costs of all devices, stacked in their order."""
-        fields = ("base", "blocks", "pairs", "least")
+        """The costs of all devices, stacked in their order; those of pairs only where there are any."""
+        paired = any(costs.pairs.any() for costs in self.costs.values())
+        fields = ("base", "blocks", "pairs", "least") if paired else ("base", "blocks", "least")
         stacked = {f: np.array([getattr(costs, f) for costs in self.costs.values()]) for f in fields}
         return stacked | {"typical": self.typical, "scale": np.array(self.scale)}
 
     @classmethod
     def of_arrays(cls, names: Collection[str], arrays: Mapping[str, NDArray[Any]]) -> Self:
         """What `arrays` gave, for the names of the devices."""
+        blocks = np.array(arrays["blocks"])
+        pairs = np.array(arrays.get("pairs", np.zeros((len(blocks), *(blocks.shape[1:] * 2)))))
         costs = {
-            name: Costs(
-                float(arrays["base"][i]),
-                np.array(arrays["blocks"][i]),
-                np.array(arrays["pairs"][i]),
-                float(arrays["least"][i]),
-            )
+            name: Costs(float(arrays["base"][i]), blocks[i], pairs[i], float(arrays["least"][i]))
             for i, name in enumerate(names)
         }
         return cls(costs, np.array(arrays["typical"]), float(arrays["scale"]))

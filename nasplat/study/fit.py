@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,25 @@ from numpy.typing import NDArray
 from nasplat.errors import InvalidStudy
 from nasplat.metric import Metric, versions
 from nasplat.prediction import Card, Predictor, Sample, describe, graphs_for, save_predictor
-from nasplat.prediction.making import check_name, make_predictor
+from nasplat.prediction.making import check_name
 from nasplat.scoring import BATCH
 from nasplat.space import Arch, ArchGraph, Space
 from nasplat.store import EvaluationRecord
 from nasplat.study.assembly import Assembly, assemble
 from nasplat.study.folder import StudyFolder
 from nasplat.study.frames import trial_frame
+from nasplat.study.pool import beginner
 from nasplat.study.provenance import command_of, commit_of
 from nasplat.study.run import Watcher
-from nasplat.study.scores import Found, Question, scored
+from nasplat.study.scorebook import Found
+from nasplat.study.scores import Question, scored
 from nasplat.supernet.probes import kendall
 
 FOLDS = 5
 LEAST = 10
 """Labels without which nothing is learned: two for each fold."""
-
+FEW = 2
+"""The same where a pool of known devices says most of it."""
 
 READ = (
     *("params", "macs", "l2_norm", "grad_norm", "snip", "plain", "fisher", "jacov", "epe_nas", "nwot"),
@@ -43,7 +47,8 @@ class Order:
     """What to learn: the plug-in with its arguments, and the study's metric that it is to predict.
 
     scores: those that the predictor reads; None for READ, if it reads any and the study has data and networks to
-    compute them from. batch: the inputs that each of them sees.
+    compute them from. batch: the inputs that each of them sees. pool: the folder, or the name, of a pool of known
+    devices that the predictor begins with.
     """
 
     plug_in: str
@@ -52,6 +57,12 @@ class Order:
     scores: tuple[str, ...] | None = None
     batch: int = BATCH
     seed: int = 0
+    pool: str | None = None
+
+    @property
+    def least(self) -> int:
+        """Labels without which nothing is learned."""
+        return LEAST if self.pool is None else FEW
 
 
 def fit_predictor(study: StudyFolder, order: Order, folder: Path, watcher: Watcher | None = None) -> Card:
@@ -59,19 +70,19 @@ def fit_predictor(study: StudyFolder, order: Order, folder: Path, watcher: Watch
 
     Scores that the predictor reads are computed first where the store lacks them. The card's figures are those of
     5-fold cross-validation, where all architectures that are one function are held out together: `kendall_tau`, and
-    `mae` in the metric's unit.
+    `mae` in the metric's unit. With a pool, fewer than five functions are held out one by one.
     """
     assembly = assemble(study)
-    metric = _metric(assembly, order.metric)
-    labels = _labels(study, metric)
-    predictor = make_predictor(order.plug_in, order.arguments)
+    metric, space = _metric(assembly, order.metric), assembly.bench.space
+    make = partial(beginner, order, space)
+    predictor = make()
+    labels = _labels(study, metric, order.least)
     question = _question(assembly, predictor, order)
-    space = assembly.bench.space
     scores = {} if question is None else scored(assembly, question, watcher)
     samples = _samples(study, space, labels, scores, graphs_for(predictor.needs, space))
     targets = np.array([labels[sample.arch.key] for sample in samples])
-    folds = _folds([space.notation.function_key(sample.arch) for sample in samples], order.seed)
-    figures = _cross_validated(order, samples, targets, folds)
+    folds = _folds([space.notation.function_key(sample.arch) for sample in samples], order)
+    figures = _cross_validated(make, samples, targets, folds, order.seed)
     predictor.fit(samples, targets, seed=order.seed)
     card = _card(order, assembly, metric, targets, figures)
     card = replace(card, command=command_of(study.path, order, folder), commit=commit_of())
@@ -88,13 +99,13 @@ def _metric(assembly: Assembly, name: str) -> Metric:
     return known[name]
 
 
-def _labels(study: StudyFolder, metric: Metric) -> dict[str, float]:
+def _labels(study: StudyFolder, metric: Metric, least: int) -> dict[str, float]:
     """The metric's numbers by architecture, as the study's table shows them."""
     frame = trial_frame(study.store, study.record, study.page.metrics)
     known = frame[frame["state"].eq("complete") & frame[metric.name].notna()]
-    if len(known) < LEAST:
+    if len(known) < least:
         raise InvalidStudy(
-            f"{metric.name} is known of {len(known)} architectures; expected at least {LEAST}: run more trials"
+            f"{metric.name} is known of {len(known)} architectures; expected at least {least}: run more trials"
         )
     return dict(zip(known["arch_key"], known[metric.name].astype(float), strict=True))
 
@@ -142,26 +153,30 @@ def _value(score: EvaluationRecord) -> float:
     return math.nan if score.value is None else score.value
 
 
-def _folds(functions: Sequence[str], seed: int) -> NDArray[np.int64]:
+def _folds(functions: Sequence[str], order: Order) -> NDArray[np.int64]:
     """The fold of each architecture, (n,): those that are one function lie in one, or the answer would be known."""
     names, group = np.unique(functions, return_inverse=True)
-    if len(names) < FOLDS:
+    least = min(FOLDS, order.least)
+    if len(names) < least:
         raise InvalidStudy(
-            f"the {len(functions)} architectures are {len(names)} functions; expected at least {FOLDS} that differ: "
+            f"the {len(functions)} architectures are {len(names)} functions; expected at least {least} that differ: "
             "run more trials"
         )
-    return (np.random.default_rng(seed).permutation(len(names)) % FOLDS)[group]
+    return (np.random.default_rng(order.seed).permutation(len(names)) % FOLDS)[group]
 
 
 def _cross_validated(
-    order: Order, samples: Sequence[Sample], targets: NDArray[np.float64], folds: NDArray[np.int64]
+    make: Callable[[], Predictor],
+    samples: Sequence[Sample],
+    targets: NDArray[np.float64],
+    folds: NDArray[np.int64],
+    seed: int,
 ) -> dict[str, float]:
     """How well each fold is predicted by the rest."""
     predicted = np.full(len(samples), np.nan)
-    for fold in range(FOLDS):
+    for fold in np.unique(folds):
         rest, held = (np.flatnonzero(part).tolist() for part in (folds != fold, folds == fold))
-        predictor = make_predictor(order.plug_in, order.arguments)
-        predictor.fit([samples[i] for i in rest], targets[rest], seed=order.seed)
+        predictor = make().fit([samples[i] for i in rest], targets[rest], seed=seed)
         predicted[held] = predictor.predict([samples[i] for i in held]).mean
     keys = [s.arch.key for s in samples]
     pairs = (dict(zip(keys, numbers, strict=True)) for numbers in (predicted, targets))
@@ -191,6 +206,7 @@ def _card(
         commit="",
         versions=dict(versions()),
         figures=figures,
+        device=str(metric.origin.get("machine", {}).get("name", "")),
     )
 
 

@@ -29,7 +29,8 @@ def _options(order: Order) -> Sequence[str]:
     arguments = ["--arguments", json.dumps(dict(order.arguments))] if order.arguments else []
     scores = [] if order.scores is None else ["--scores", ",".join(order.scores)]
     batch = [] if order.batch == BATCH else ["--batch", str(order.batch)]
-    return [*arguments, *scores, *batch]
+    pool = [] if order.pool is None else ["--pool", order.pool]
+    return [*arguments, *scores, *batch, *pool]
 
 
 def commit_of(checkout: Path = CHECKOUT) -> str:

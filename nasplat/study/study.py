@@ -137,15 +137,23 @@ class Study(StudyFolder):
         samples: int = 100,
         of_trials: bool = False,
         batch: int = 64,
+        device: str = "cpu",
+        workers: int = 1,
         watcher: Watcher | None = None,
     ) -> pd.DataFrame:
         """Zero-cost scores of random architectures of the space, or of the study's trials, a row for each.
 
-        The columns are described at `nasplat.study.scores.score_study`. What the store knows is not computed again.
+        The columns are described at `nasplat.study.scores.score_study`. What the store knows is not computed again,
+        and what comes is stored at once. workers: processes that score at once on the device. One small network leaves
+        a GPU idle most of the time: give it about as many as there are processor cores; each takes some hundred MiB
+        of its memory. On the CPU they share the threads of this process: one a core is the most that helps, where
+        networks are small. A value does not depend on their number, up to the rounding of a sum that more or fewer
+        threads share. A script with several workers calls this below `if __name__ == "__main__":`.
         """
         from nasplat.study.scores import Question, score_study
 
-        return score_study(self, Question(tuple(names), samples, of_trials, batch), watcher)
+        question = Question(tuple(names), samples, of_trials, batch, device, workers)
+        return score_study(self, question, watcher)
 
     def fit(
         self,
@@ -153,16 +161,18 @@ class Study(StudyFolder):
         metric: str,
         folder: Path | str,
         *,
+        pool: str | None = None,
         watcher: Watcher | None = None,
         **arguments: Any,
     ) -> Card:
         """Fit a predictor on what the study has measured and keep it in a folder; its card has cross-validated figures.
 
-        arguments: of the plug-in. `load_predictor(folder)` gives it back, and a study file may name it.
+        arguments: of the plug-in. pool: the folder or the name of known devices, for "latency_transfer".
+        `load_predictor(folder)` gives it back, and a study file may name it.
         """
         from nasplat.study.fit import Order, fit_predictor
 
-        return fit_predictor(self, Order(plug_in, metric, arguments), Path(folder), watcher)
+        return fit_predictor(self, Order(plug_in, metric, arguments, pool=pool), Path(folder), watcher)
 
     def profile(self, samples: int = 100, device: str | None = None) -> Mapping[str, Any]:
         """What to expect before anything runs: sizes and latency over the space, constraints, time."""
