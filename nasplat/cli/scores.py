@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,25 +44,33 @@ def score(
     classes: Annotated[
         int | None, typer.Option(min=1, help="For a module without --data: its classes; else 10.")
     ] = None,
+    device: Annotated[str, typer.Option(help="Where networks are scored: cpu, cuda, cuda:1.")] = "cpu",
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that score a study at once; on a GPU about as many as cores, else 1."),
+    ] = None,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
     """Score untrained networks: architectures of a study's space, kept in its store, or one module."""
     names = [name.strip() for name in scores.split(",") if name.strip()]
     if ":" in what and not Path(what).exists():
-        _refuse(f"{what} is one module, not a study", {"--samples": samples, "--trials": trials or None})
+        given = {"--samples": samples, "--trials": trials or None, "--workers": workers}
+        _refuse(f"{what} is one module, not a study", given)
         if data is not None:
             _refuse(f"--data {data} gives the inputs", {"--shape": shape, "--classes": classes})
         from nasplat.study.module import Batch, score_module
 
         size = _shape(shape or "3x32x32")
-        frame = score_module(what, names, Batch(data, size, 10 if classes is None else classes, batch))
+        drawn = Batch(data, size, 10 if classes is None else classes, batch)
+        frame = score_module(what, names, drawn, device)
         title = f"Scores of {what}"
     else:
         _refuse(f"{what} is a study, not a module", {"--data": data, "--shape": shape, "--classes": classes})
         if trials:
             _refuse("--trials names the architectures", {"--samples": samples})
         wanted = {"names": names, "samples": samples or 100, "of_trials": trials, "batch": batch}
+        wanted |= {"device": device, "workers": 1 if workers is None else workers}
         frame, title = _of_study(Path(what), wanted, quiet=as_json or as_csv)
     if rank is not None:
         frame = _ranked(frame, rank, Path(what))
@@ -75,7 +84,7 @@ def score(
         print_table(frame, title, {})
 
 
-def _refuse(why: str, options: dict[str, object]) -> None:
+def _refuse(why: str, options: Mapping[str, object]) -> None:
     """Raise InvalidStudy for options that are given although nothing would read them."""
     given = [name for name, value in options.items() if value is not None]
     if given:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from nasplat.errors import InvalidStudy
 from nasplat.store import Store, StudyRecord
@@ -18,6 +19,10 @@ class StudyFolder:
         self.folder = path.resolve().parent
         self.page: StudyFile = read_study_file(path)
         self.name = self.page.study.name
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process gets: the page as it was read here, and a store that it opens by itself."""
+        return {name: value for name, value in vars(self).items() if name != "store"}
 
     @property
     def artefacts(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,10 @@ from torch import Tensor, nn
 
 from nasplat.data import load_data
 from nasplat.errors import InvalidStudy
+from nasplat.measure import pick_device
 from nasplat.plugins import load_object
 from nasplat.scoring import BATCH, load_scores, score
+from nasplat.study.scorer import exact
 from nasplat.study.scores import score_names
 
 if TYPE_CHECKING:
@@ -43,18 +46,20 @@ class Batch:
         return inputs, torch.randint(self.classes, (self.size,), generator=generator)
 
 
-def score_module(spec: str, names: Sequence[str], batch: Batch) -> pd.DataFrame:
+def score_module(spec: str, names: Sequence[str], batch: Batch, device: str = "cpu") -> pd.DataFrame:
     """A row for each score of the module that `file.py:NAME` or `package.module:NAME` names; this runs its code.
 
-    NAME is a module, or a class or function that makes one without arguments. Columns: score, value, direction,
-    seconds, status, reason.
+    NAME is a module, or a class or function that makes one without arguments; a copy of it is scored on the device.
+    Columns: score, value, direction, seconds, status, reason.
     """
     import pandas as pd
 
+    place = pick_device(device)
     module = load_module(spec, batch.seed)
-    inputs, labels = batch.draw()
+    inputs, labels = (tensor.to(place) for tensor in batch.draw())
     scores = load_scores(score_names(names))
-    results = score(module, inputs, labels, scores, seed=batch.seed)
+    with exact(place):
+        results = score(copy.deepcopy(module).to(place), inputs, labels, scores, seed=batch.seed)
     rows = [
         (entry.name, found.value, entry.direction, found.seconds, found.status, found.reason)
         for entry, found in zip(scores, results.values(), strict=True)

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from nasplat.errors import InvalidStudy
-from nasplat.files import json_hash
-from nasplat.metric import Candidate, Metric, Workbench, make_metric
-from nasplat.metric.score import measured
+from nasplat.measure import device_info, pick_device
+from nasplat.metric import Metric, make_metric
 from nasplat.plugins import load, names
-from nasplat.scoring import BATCH, Score, load_scores, score
+from nasplat.scoring import BATCH, Score, load_scores
 from nasplat.space import Arch, Space
-from nasplat.store import EvaluationRecord
 from nasplat.study.assembly import Assembly, assemble, join_study
-from nasplat.study.evaluate import as_record
 from nasplat.study.folder import StudyFolder
 from nasplat.study.run import Silence, Watcher
+from nasplat.study.scorebook import Book, Found
+from nasplat.study.scorer import Job, Parcel, Results, Scorer
 from nasplat.study.shelf import Shelf
+from nasplat.study.together import together
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,17 +37,16 @@ DUPLICATES_IN_A_ROW = 1000
 class Question:
     """Which scores of which architectures: `samples` random ones, or those of the study's trials.
 
-    names: of score plug-ins; ("all",) for every one. batch: training inputs that each score sees.
+    names: of score plug-ins; ("all",) for every one. batch: training inputs that each score sees. device: where, as
+    "cpu" or "cuda:0"; workers: processes that score at once there.
     """
 
     names: tuple[str, ...] = ("all",)
     samples: int = 100
     of_trials: bool = False
     batch: int = BATCH
-
-
-Found = Mapping[str, EvaluationRecord]
-"""The scores of one architecture by name, each with a value or a reason."""
+    device: str = "cpu"
+    workers: int = 1
 
 
 def score_study(study: StudyFolder, question: Question, watcher: Watcher | None = None) -> pd.DataFrame:
@@ -64,20 +65,40 @@ def score_study(study: StudyFolder, question: Question, watcher: Watcher | None 
 def scored(assembly: Assembly, question: Question, watcher: Watcher | None = None) -> dict[Arch, Found]:
     """The scores of architectures, with the values by module.
 
-    What the store knows is not computed again, and a stop at any moment loses at most one architecture. The networks
-    are untrained, with the weights of the study's seed, and scored on the CPU.
+    What the store knows is not computed again; what comes is stored at once, so a stop at any moment loses what the
+    workers have in their hands. The networks are untrained, with the weights of the study's seed. A GPU's numbers have
+    an origin of their own: trials, which ask for those of the CPU, do not find them. Raises NasplatError for a device
+    that is not here and for a worker that dies.
     """
     if question.samples < 1:
         raise InvalidStudy(f"samples = {question.samples}: expected at least 1 architecture")
-    study, bench, watcher = assembly.study, assembly.bench, watcher or Silence()
-    metrics = {name: _metric(name, question.batch, bench, study) for name in score_names(question.names)}
+    if question.workers < 1:
+        raise InvalidStudy(f"workers = {question.workers}: expected at least 1 process")
+    device = pick_device(question.device)
+    metrics = {name: _metric(name, question.batch, device, assembly) for name in score_names(question.names)}
     shelf = join_study(assembly)
-    archs = _architectures(bench.space, question, shelf, study.page.study.seed)
-    found: dict[Arch, Found] = {}
-    for done, arch in enumerate(archs, 1):
-        found[arch] = _scores(arch, metrics, question.batch, bench, shelf)
-        watcher.trial(done, len(archs), bench.space.notation.spell(arch))
-    return found
+    archs = _architectures(assembly.bench.space, question, shelf, assembly.study.page.study.seed)
+    book = Book(assembly.bench.space, metrics, shelf, watcher or Silence(), len(archs))
+    with closing(_answers(assembly, question, device, book.missing(archs))) as answers:
+        for job, results in answers:
+            book.keep(job, results)
+    return {arch: book.found[arch] for arch in archs}
+
+
+Answers = Generator[tuple[Job, Results], None, None]
+
+
+def _answers(assembly: Assembly, question: Question, device: torch.device, jobs: Iterable[Job]) -> Answers:
+    """Each job with its scores: one by one here, or as they come from several processes."""
+    bench, workers = assembly.bench, question.workers
+    scores = {name: bench.scores[question.batch][name] for name in score_names(question.names)}
+    scorer = Scorer(bench.space, scores, *bench.score_inputs(question.batch), bench.seed)
+    if workers == 1:
+        scorer = scorer.on(device)
+        yield from ((job, scorer(job)) for job in jobs)
+    else:
+        parcel = Parcel.of(scorer, assembly, device, workers)
+        yield from together(parcel, jobs, workers)
 
 
 def score_names(asked: Sequence[str]) -> list[str]:
@@ -96,9 +117,15 @@ def directions(names: Iterable[str], base: Path | None = None) -> dict[str, str]
     return {entry.name: entry.direction for entry in distinct.values()}
 
 
-def _metric(name: str, batch: int, bench: Workbench, study: StudyFolder) -> Metric:
-    """The metric that a page would name: a study's trials find these numbers, and these are found among theirs."""
-    return make_metric(f"score:{name}", {"batch": batch}, bench, study.folder)
+def _metric(name: str, batch: int, device: torch.device, assembly: Assembly) -> Metric:
+    """The metric that a page would name: a study's trials find these numbers, and these are found among theirs.
+
+    On a GPU sums have another order, so its numbers have its name in their origin.
+    """
+    metric = make_metric(f"score:{name}", {"batch": batch}, assembly.bench, assembly.study.folder)
+    if device.type == "cpu":
+        return metric
+    return replace(metric, origin={**metric.origin, "device": device_info(device).name})
 
 
 def _architectures(space: Space, question: Question, shelf: Shelf, seed: int) -> list[Arch]:
@@ -122,26 +149,6 @@ def _different(space: Space, rng: np.random.Generator) -> Iterator[Arch]:
         if not misses:
             seen.add(arch)
             yield arch
-
-
-def _scores(
-    arch: Arch, metrics: Mapping[str, Metric], batch: int, bench: Workbench, shelf: Shelf
-) -> dict[str, EvaluationRecord]:
-    """What the store knows of an architecture, and the rest by passes that the missing scores share."""
-    store, space = shelf.store, bench.space.hash
-    known = (
-        (n, store.current(space, arch.key, m.name, json_hash(dict(m.origin)))) for n, m in metrics.items()
-    )
-    found = {name: record for name, record in known if record is not None}
-    missing = [name for name in metrics if name not in found]
-    if missing:
-        asked = [bench.scores[batch][name] for name in missing]
-        inputs, labels = bench.score_inputs(batch)
-        network = Candidate(arch, bench).untrained
-        for name, result in score(network, inputs, labels, asked, seed=bench.seed).items():
-            found[name] = as_record(metrics[name], measured(result))
-            store.record(space, arch.to_json(), arch.key, found[name])
-    return {name: found[name] for name in metrics}
 
 
 def _row(space: Space, arch: Arch, found: Found) -> dict[str, Any]:

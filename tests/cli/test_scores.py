@@ -93,6 +93,10 @@ def test_mistakes_are_one_line(nasplat: Nasplat, folder: Path, tmp_path: Path) -
         (net, "--rank", "vote"): "give it a study, not one module",
         (net, "--samples", 3, "--trials"): "is one module, not a study: leave out --samples and --trials",
         (net, "--data", "digits", "--shape", "3x2x2"): "--data digits gives the inputs: leave out --shape",
+        (net, "--workers", 2): "is one module, not a study: leave out --workers",
+        (net, "--device", "tpu"): "device 'tpu' is unknown; choose 'cpu', 'cuda', 'cuda:0' or 'auto'",
+        (folder, "--device", "cuda:99"): "device 'cuda:99' is not here",
+        (folder, "--workers", 0): "workers = 0: expected at least 1 process",
         (folder, "--classes", 3): "is a study, not a module: leave out --classes",
         (folder, "--trials", "--samples", 3): "--trials names the architectures: leave out --samples",
     }.items():

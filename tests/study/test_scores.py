@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from nasplat import Study, score
 from nasplat.errors import InvalidStudy, NasplatError
-from nasplat.study import scores
+from nasplat.study import scorer, scores
 from nasplat.study.module import Batch, score_module
+from nasplat.study.run import Silence
 
 WriteStudy = Callable[..., Study]
 DATA = '[data]\nname = "toy.py:parity"\n'
@@ -40,7 +43,7 @@ def test_what_is_stored_is_not_computed_again(
 ) -> None:
     study = write_study(DATA)
     first = study.scores(["synflow"], samples=5)
-    monkeypatch.setattr(scores, "score", lambda *_, **__: pytest.fail("a stored score was computed again"))
+    monkeypatch.setattr(scorer, "score", lambda *_, **__: pytest.fail("a stored score was computed again"))
     assert study.scores(["synflow"], samples=5).equals(first)
 
 
@@ -74,6 +77,94 @@ def test_the_trials_of_a_study_can_be_scored(write_study: WriteStudy) -> None:
         study.scores(["synflow"], of_trials=True)
     study.run(5)
     assert set(study.scores(["synflow"], of_trials=True)["arch_key"]) == set(study.frame["arch_key"])
+
+
+def test_several_workers_find_the_numbers_of_one_whoever_scores_what(write_study: WriteStudy) -> None:
+    names = ["synflow", "nwot", "grad_norm"]
+    alone = write_study(DATA, folder="alone").scores(names, samples=12)
+    lines: list[tuple[int, int]] = []
+    study = write_study(DATA)
+    study.scores(["synflow"], samples=3)
+    together = study.scores(names, samples=12, workers=2, watcher=Counting(lines))
+    assert together.equals(alone)
+    assert lines == [(done, 12) for done in range(1, 13)]
+
+
+class Counting(Silence):
+    """Notes how far the work is."""
+
+    def __init__(self, lines: list[tuple[int, int]]) -> None:
+        self.lines = lines
+
+    def trial(self, done: int, total: int, line: str) -> None:
+        self.lines.append((done, total))
+
+
+DEADLY = """
+import os
+from pathlib import Path
+
+from torch import nn
+
+from nasplat import Space, ordinal
+
+ARMED = Path(__file__).with_name("armed")
+
+
+def build_or_die(arch):
+    if arch["a"] == 9 and ARMED.exists():
+        os._exit(7)
+    return nn.Sequential(nn.Linear(4, 8 * arch["a"]), nn.ReLU(), nn.Linear(8 * arch["a"], 2))
+
+
+def space():
+    return Space("deadly", [ordinal("a", range(1, 10))], build=build_or_die, input_shape=(4,))
+"""
+
+
+def test_what_was_scored_before_a_worker_died_is_kept(
+    write_study: WriteStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = write_study(DATA, space='name = "deadly.py:space"')
+    (study.folder / "deadly.py").write_text(DEADLY)
+    (study.folder / "armed").touch()
+    with pytest.raises(NasplatError, match="a worker process ended with exit code 7; what was done is kept"):
+        study.scores(["synflow"], samples=9, workers=2)
+    (study.folder / "armed").unlink()
+    scored: list[object] = []
+    one = scorer.score
+    monkeypatch.setattr(scorer, "score", lambda *given, **seed: scored.append(given) or one(*given, **seed))
+    assert study.scores(["synflow"], samples=9)["synflow"].notna().all()
+    assert 1 <= len(scored) <= 2  # the deadly one, and what the other worker had in its hands
+
+
+def test_numbers_of_a_gpu_are_others_and_of_the_same_ranks(write_study: WriteStudy) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("torch sees no GPU here")
+    study = write_study(DATA)
+    names = ["synflow", "nwot", "grad_norm"]
+    here = study.scores(names, samples=12)
+    there = study.scores(names, samples=12, device="cuda:0", workers=2)
+    again = write_study(DATA, folder="again").scores(names, samples=12, device="cuda:0")
+    assert there.equals(again)
+    np.testing.assert_allclose(there[names], here[names], rtol=1e-3)
+    known = study.store.evaluations(study.record.space.hash, metric="score:synflow")
+    assert sum("device" in record.origin for record in known) == len(known) / 2
+
+
+@pytest.mark.parametrize(
+    ("wanted", "line"),
+    [
+        ({"workers": 0}, "workers = 0: expected at least 1 process"),
+        ({"device": "tpu"}, "device 'tpu' is unknown; choose 'cpu', 'cuda', 'cuda:0' or 'auto'"),
+        ({"device": "cuda:99"}, "device 'cuda:99' is not here"),
+    ],
+)
+def test_a_place_that_is_not_there_is_refused(
+    write_study: WriteStudy, wanted: dict[str, Any], line: str
+) -> None:
+    with pytest.raises(NasplatError, match=line):
+        write_study(DATA).scores(["synflow"], samples=2, **wanted)
 
 
 def test_a_score_under_two_names_counts_once_in_an_aggregate() -> None:
