@@ -20,7 +20,7 @@ ROWS = {
     5: {"conformance", "export", "metric", "report"},
     4: {"supernet"},
     3: {"draw", "elastic", "metanet", "prediction", "scoring", "search", "store", "table"},
-    2: {"channels", "data", "space"},
+    2: {"channels", "data", "networks", "space"},
     1: {"arguments", "measure", "pareto", "plugins"},
     0: {"errors", "files"},
 }
