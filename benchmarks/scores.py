@@ -19,10 +19,8 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from multiprocessing import get_context
 from statistics import median
 
 import numpy as np
@@ -33,6 +31,8 @@ from nasplat.measure import device_info
 from nasplat.plugins import load, names
 from nasplat.scoring import Score, score
 from nasplat.space import Arch
+from nasplat.study.scorer import exact
+from nasplat.study.together import together
 
 FAMILY = ("l2_norm", "grad_norm", "plain", "snip", "fisher", "jacov", "epe_nas", "nwot", "synflow")
 SETS = {"gradient_family": FAMILY, "gradient_family_and_grasp": (*FAMILY, "grasp")}
@@ -82,7 +82,7 @@ def clock_of(device: str) -> Clock:
     return wall
 
 
-def seconds(actions: dict[str, Callable[[], object]], rounds: int, clock: Clock) -> dict[str, float]:
+def seconds(actions: Mapping[str, Callable[[], object]], rounds: int, clock: Clock) -> dict[str, float]:
     """Median seconds of each action; they take turns, and who begins changes with each round."""
     times: dict[str, list[float]] = {name: [] for name in actions}
     order = list(actions)
@@ -127,23 +127,23 @@ def report(times: dict[str, float]) -> dict[str, float]:
     return figures
 
 
-def work(archs: Sequence[Arch], device: str) -> int:
-    """What a worker does: the gradient family of its networks."""
+def ready(device: str) -> Callable[[Arch], None]:
+    """What a process does: the gradient family of a network, as `nasplat score --device --workers` does it."""
     torch.set_num_threads(1)
     images, labels = batch(device)
-    for arch in archs:
-        score(build(arch, device), images, labels, FAMILY)
-    return len(archs)
+
+    def work(arch: Arch) -> None:
+        with exact(torch.device(device)):
+            score(build(arch, device), images, labels, FAMILY)
+
+    return work
 
 
 def throughput(archs: Sequence[Arch], device: str, workers: int) -> float:
-    """Networks per second, gradient family, by several processes; starting them and their first pass is not counted."""
-    shares = [archs[i::workers] for i in range(workers)]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        list(pool.map(work, [share[:1] for share in shares], [device] * workers))
-        start = time.perf_counter()
-        done = sum(pool.map(work, shares, [device] * workers))
-        return done / (time.perf_counter() - start)
+    """Networks per second, gradient family, by several processes; their start and first networks are not counted."""
+    times = [time.perf_counter() for _ in together(partial(ready, device), archs, workers)]
+    warm = 2 * workers
+    return (len(times) - warm) / (times[-1] - times[warm - 1])
 
 
 def main() -> None:
@@ -168,7 +168,7 @@ def main() -> None:
     print(f"{info.name}, torch {info.torch}: {networks} networks, {rounds} rounds, batch 64 of 3x32x32")
     figures = report(compare(archs[:networks], rounds, asked.device))
     if asked.workers > 1:
-        rate = throughput(archs * 4, asked.device, asked.workers)
+        rate = throughput(archs * 8, asked.device, asked.workers)
         print(f"gradient family by {asked.workers} processes: {rate:.2f} networks per second")
         figures[f"networks_per_second_{asked.workers}_workers"] = rate
     print(json.dumps({"figures": {key: round(value, 3) for key, value in figures.items()}}))
