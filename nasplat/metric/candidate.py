@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -123,16 +123,17 @@ class Candidate:
 
     `report(step, value)` passes an intermediate value on, and may end the trial; `alive()` tells other workers that a
     long measurement goes on. `trained` says that `network` has been trained, `unsaved` that its weights are kept
-    nowhere else yet.
+    nowhere else yet. `stored()` names the scores whose values are known, so that no pass is run for them.
     """
 
     arch: Arch
     bench: Workbench
     report: Callable[[int, float], None] = field(default=lambda step, value: None)
     alive: Callable[[], None] = field(default=lambda: None)
+    stored: Callable[[], Collection[str]] = field(default=tuple)
     trained: bool = False
     unsaved: bool = False
-    _scored: dict[int, Mapping[str, ScoreResult]] = field(default_factory=dict)
+    _scored: dict[int, dict[str, ScoreResult]] = field(default_factory=dict)
 
     @cached_property
     def network(self) -> nn.Module:
@@ -145,13 +146,19 @@ class Candidate:
         fresh = not (self.bench.inherits or self.trained) and self.device == "cpu"
         return self.network if fresh else self._fresh()
 
-    def scored(self, batch: int) -> Mapping[str, ScoreResult]:
-        """All scores that the study asks for on so many training inputs, by passes that they share, run once."""
-        if batch not in self._scored:
-            wanted = tuple(self.bench.scores[batch].values())
+    def scored(self, batch: int, names: Collection[str]) -> Mapping[str, ScoreResult]:
+        """These scores on so many training inputs, with all others that the study asks for and that are not stored.
+
+        They share their passes, which run once.
+        """
+        known = self._scored.setdefault(batch, {})
+        missing = {*names} - known.keys()
+        if missing:
+            others = self.bench.scores[batch].keys() - known.keys() - {*self.stored()}
+            wanted = [e for name, e in self.bench.scores[batch].items() if name in missing | others]
             inputs, labels = self.bench.score_inputs(batch)
-            self._scored[batch] = score(self.untrained, inputs, labels, wanted, seed=self.bench.seed)
-        return self._scored[batch]
+            known |= score(self.untrained, inputs, labels, wanted, seed=self.bench.seed)
+        return known
 
     @property
     def device(self) -> str:

@@ -75,7 +75,7 @@ def _described(candidate: Candidate, card: Card, needs: frozenset[str]) -> Sampl
     graphs = graphs_for(needs, space)
     if not card.scores:
         return describe(space, [arch], graphs=graphs)[0]
-    found = candidate.scored(card.batch)
+    found = candidate.scored(card.batch, card.scores)
     values = {name: found[name].value for name in card.scores}
     layers = {name: found[name].per_module for name in card.scores}
     return describe(space, [arch], {arch.key: values}, {arch.key: layers}, graphs)[0]

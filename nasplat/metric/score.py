@@ -21,7 +21,7 @@ def score_metric(bench: Workbench, name: str, base: Path | None, batch: int = BA
     bench.scores.setdefault(batch, {})[name] = entry
 
     def measure(candidate: Candidate) -> Measurement:
-        return measured(candidate.scored(batch)[name])
+        return measured(candidate.scored(batch, [name])[name])
 
     origin = {
         "protocol": "zero-cost score",

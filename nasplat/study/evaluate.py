@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 from nasplat.arguments import ArgumentError
 from nasplat.errors import InvalidStudy, MissingExtra, StoreError
-from nasplat.metric import Candidate, Measurement, Metric
+from nasplat.metric import Candidate, Cost, Measurement, Metric
 from nasplat.store import EvaluationRecord, Outcome
 from nasplat.study.plan import Plan
 from nasplat.study.worker import LeaseLost
@@ -68,6 +69,7 @@ def _measure(
     found: _Findings,
 ) -> Outcome:
     metrics, values = plan.metrics, found.values
+    candidate.stored = partial(_stored, metrics, memory, candidate)
     for metric in metrics:
         record = memory.recall(metric, candidate)
         if record is None:
@@ -84,6 +86,12 @@ def _measure(
         if reason and metric is not metrics[-1]:
             return Outcome("dropped", constraints=plan.violations(values), error=reason)
     return Outcome("complete", [values[m.name] for m in plan.objectives], plan.violations(values))
+
+
+def _stored(metrics: Sequence[Metric], memory: Memory, candidate: Candidate) -> list[str]:
+    """The scores whose values are known: looked up when a pass is to be run for the others."""
+    scores = (metric for metric in metrics if metric.cost is Cost.SCORE)
+    return [m.name.removeprefix("score:") for m in scores if memory.recall(m, candidate) is not None]
 
 
 def as_record(metric: Metric, measurement: Measurement) -> EvaluationRecord:

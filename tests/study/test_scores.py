@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from nasplat import Study, score
 from nasplat.errors import InvalidStudy, NasplatError
@@ -58,6 +59,28 @@ def test_a_study_finds_the_scores_among_its_own_numbers(
     study.run()
     known = frame.set_index("arch_key")["synflow"]
     assert study.frame.set_index("arch_key")["score:synflow"].to_dict().items() <= known.to_dict().items()
+
+
+def test_a_trial_computes_only_the_scores_that_the_store_lacks(
+    write_study: WriteStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rest = '[filter]\nscores = ["synflow", "nwot", "snip"]\nkeep = 0.99\n'
+    study = write_study(DATA + rest, study="trials = 3")
+    study.scores(["synflow", "snip"], samples=10**6)  # the whole space
+    asked: list[list[str]] = []
+
+    def noted(network: nn.Module, inputs: Tensor, labels: Tensor, names: Any, **seed: int) -> Any:
+        asked.append([entry.name for entry in names])
+        return score(network, inputs, labels, names, seed=seed["seed"])
+
+    monkeypatch.setattr("nasplat.metric.candidate.score", noted)
+    study.run()
+    assert asked == [["nwot"]] * 3
+    once = write_study(DATA + rest, study="trials = 3", folder="once")
+    once.run()
+    assert asked[3:] == [["synflow", "nwot", "snip"]] * 3
+    columns = ["arch_key", "score:synflow", "score:nwot", "score:snip"]
+    assert study.frame[columns].equals(once.frame[columns])
 
 
 def test_a_score_without_a_value_is_kept_with_its_reason(write_study: WriteStudy) -> None:
@@ -131,9 +154,13 @@ def test_what_was_scored_before_a_worker_died_is_kept(
     with pytest.raises(NasplatError, match="a worker process ended with exit code 7; what was done is kept"):
         study.scores(["synflow"], samples=9, workers=2)
     (study.folder / "armed").unlink()
-    scored: list[object] = []
-    one = scorer.score
-    monkeypatch.setattr(scorer, "score", lambda *given, **seed: scored.append(given) or one(*given, **seed))
+    scored: list[str] = []
+
+    def noted(network: nn.Module, inputs: Tensor, labels: Tensor, names: Any, **seed: int) -> Any:
+        scored.append(str(network))
+        return score(network, inputs, labels, names, seed=seed["seed"])
+
+    monkeypatch.setattr(scorer, "score", noted)
     assert study.scores(["synflow"], samples=9)["synflow"].notna().all()
     assert 1 <= len(scored) <= 2  # the deadly one, and what the other worker had in its hands
 
@@ -148,7 +175,9 @@ def test_numbers_of_a_gpu_are_others_and_of_the_same_ranks(write_study: WriteStu
     again = write_study(DATA, folder="again").scores(names, samples=12, device="cuda:0")
     assert there.equals(again)
     np.testing.assert_allclose(there[names], here[names], rtol=1e-3)
-    known = study.store.evaluations(study.record.space.hash, metric="score:synflow")
+    space = study.record.space
+    assert space is not None
+    known = study.store.evaluations(space.hash, metric="score:synflow")
     assert sum("device" in record.origin for record in known) == len(known) / 2
 
 
