@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from time import monotonic
 
 import typer
@@ -14,8 +14,8 @@ from nasplat.study import Watcher
 
 
 @contextmanager
-def watching() -> Iterator[Watcher]:
-    """The watcher that fits the place where the command runs."""
+def watching(trials: str = "search") -> Iterator[Watcher]:
+    """The watcher that fits the place where the command runs; `trials` names the bar of these."""
     console = Console()
     if not console.is_terminal:
         yield Lines()
@@ -28,14 +28,25 @@ def watching() -> Iterator[Watcher]:
         TextColumn("{task.fields[figures]}"),
     )
     with Progress(*columns, console=console) as progress:
-        yield Bars(progress)
+        yield Bars(progress, trials)
+
+
+@contextmanager
+def scoring(quiet: bool) -> Iterator[Watcher | None]:
+    """The watcher of scores, none where the output is for a machine; Ctrl-C ends the command in one line."""
+    try:
+        with nullcontext() if quiet else watching("scores") as watcher:
+            yield watcher
+    except KeyboardInterrupt:
+        typer.echo("interrupted; what was scored is kept. go on with the same command", err=True)
+        raise typer.Exit(130) from None
 
 
 class Bars:
     """Bars with the time that is left; news above them."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    def __init__(self, progress: Progress, trials: str) -> None:
+        self._progress, self._trials = progress, trials
         self._tasks: dict[str, TaskID] = {}
 
     def say(self, line: str) -> None:
@@ -45,7 +56,7 @@ class Bars:
         self._show("training", done, total, _spelled(figures))
 
     def trial(self, done: int, total: int, line: str) -> None:
-        self._show("search", done, total, line)
+        self._show(self._trials, done, total, line)
 
     def _show(self, name: str, done: int, total: int, figures: str) -> None:
         if name not in self._tasks:

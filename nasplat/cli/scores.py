@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -93,15 +92,11 @@ def _refuse(why: str, options: Mapping[str, object]) -> None:
 
 def _of_study(place: Path, wanted: dict[str, Any], quiet: bool) -> tuple[pd.DataFrame, str]:
     """The table and its title; progress is shown unless the output is for a machine."""
-    from nasplat.cli.progress import watching
+    from nasplat.cli.progress import scoring
 
     study = open_study(place)
-    try:
-        with nullcontext() if quiet else watching() as watcher:
-            frame = study.scores(**wanted, watcher=watcher)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; what was scored is kept. go on with the same command", err=True)
-        raise typer.Exit(130) from None
+    with scoring(quiet) as watcher:
+        frame = study.scores(**wanted, watcher=watcher)
     return frame, f"Scores in the space of {study.name!r}"
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from nasplat.arguments import ArgumentError, check_arguments
@@ -45,3 +46,15 @@ def make_predictor(plug_in: str, arguments: Mapping[str, Any]) -> Predictor:
     if not isinstance(made, Predictor):
         raise NasplatError(f"{plug_in!r} makes a {type(made).__name__}, not a predictor")
     return made
+
+
+@contextmanager
+def asked_of(plug_in: str, what: str) -> Iterator[None]:
+    """What a plug-in raises when `what` is asked of it, such as "fit", as one line; what is one already passes."""
+    try:
+        yield
+    except (NasplatError, OSError):
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise NasplatError(f"predictor {plug_in!r} fails to {what}: {reason}") from error

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nasplat.errors import InvalidStudy
 from nasplat.metric import Metric, versions
 from nasplat.prediction import Card, Predictor, Sample, describe, graphs_for, save_predictor
-from nasplat.prediction.making import check_name
+from nasplat.prediction.making import asked_of, check_name
 from nasplat.scoring import BATCH
 from nasplat.space import Arch, ArchGraph, Space
 from nasplat.store import EvaluationRecord
@@ -82,13 +82,15 @@ def fit_predictor(study: StudyFolder, order: Order, folder: Path, watcher: Watch
     samples = _samples(study, space, labels, scores, graphs_for(predictor.needs, space))
     targets = np.array([labels[sample.arch.key] for sample in samples])
     folds = _folds([space.notation.function_key(sample.arch) for sample in samples], order)
-    figures = _cross_validated(make, samples, targets, folds, order.seed)
-    predictor.fit(samples, targets, seed=order.seed)
+    with asked_of(order.plug_in, "fit"):
+        figures = _cross_validated(make, samples, targets, folds, order.seed)
+        predictor.fit(samples, targets, seed=order.seed)
     card = _card(order, assembly, metric, targets, figures)
     card = replace(card, command=command_of(study.path, order, folder), commit=commit_of())
     if question is not None:
         card = replace(card, scores=question.names, batch=question.batch)
-    save_predictor(predictor, card, folder)
+    with asked_of(order.plug_in, "give its state"):
+        save_predictor(predictor, card, folder)
     return card
 
 

@@ -13,6 +13,7 @@ import pytest
 from nasplat import Study
 from nasplat.errors import NasplatError
 from nasplat.prediction import describe, load_predictor
+from nasplat.prediction.making import make_predictor
 from nasplat.study import assembly
 from nasplat.study.fit import Order, fit_predictor
 
@@ -147,6 +148,24 @@ def test_scores_that_could_not_be_named_again_are_refused(write_study: WriteStud
     study.run()
     with pytest.raises(NasplatError, match=r"score 'toy\.py:SCORE' is code by its place"):
         fit_predictor(study, Order("ridge", "toy.py:cost", scores=("toy.py:SCORE",)), tmp_path / "out")
+
+
+@pytest.mark.parametrize("where", ["fit", "state"])
+def test_what_a_plug_in_raises_is_one_line(
+    write_study: WriteStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise KeyError("no\nsuch column")
+
+    study = write_study(study="trials = 12", objective=COST)
+    study.run()
+    monkeypatch.setattr(type(make_predictor("ridge", {})), where, broken)
+    with pytest.raises(
+        NasplatError, match=r"predictor 'ridge' fails to (fit|give its state): KeyError: "
+    ) as told:
+        study.fit("ridge", "toy.py:cost", tmp_path / "out")
+    assert len(str(told.value).splitlines()) == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_too_few_labels_are_refused(write_study: WriteStudy, tmp_path: Path) -> None:
