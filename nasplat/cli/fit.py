@@ -46,13 +46,15 @@ def predictor(
     """Fit a predictor on a study's finished architectures; a page names it as metric = "predicted:DIR"."""
     from dataclasses import asdict
 
+    from nasplat.cli.progress import scoring
     from nasplat.study.fit import Order, fit_predictor
     from nasplat.study.scores import score_names
 
     read = None if scores is None else tuple(score_names([part.strip() for part in scores.split(",")]))
     name = name or ("blend" if pool is None else "latency_transfer")
     order = Order(name, metric, _arguments(arguments), read, batch, pool=pool)
-    card = fit_predictor(open_study(study), order, output)
+    with scoring(quiet=as_json) as watcher:
+        card = fit_predictor(open_study(study), order, output, watcher)
     if as_json:
         typer.echo(json.dumps(asdict(card), indent=1))
         return

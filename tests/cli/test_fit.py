@@ -35,6 +35,18 @@ def test_it_says_how_good_the_predictor_is_and_how_to_name_it(nasplat: Nasplat, 
     assert f"{card['figures']['kendall_tau']:.4g}" in said.out
 
 
+def test_it_shows_how_many_architectures_are_scored_unless_a_machine_reads(
+    nasplat: Nasplat, folder: Path
+) -> None:
+    page = folder / "study.toml"
+    page.write_text(page.read_text() + '\n[data]\nname = "toy.py:parity"\n')
+    nasplat("run", folder)
+    what = ("fit", "predictor", folder, "--metric", "toy.py:gain", "--predictor", "ridge")
+    said = nasplat(*what, "--scores", "synflow", "-o", folder / "gain")
+    assert [line.split()[0] for line in said.out.splitlines()[:12]] == [f"{n}/12" for n in range(1, 13)]
+    json.loads(nasplat(*what, "--scores", "nwot", "-o", folder / "gain", "--json").out)
+
+
 def test_the_command_of_the_card_makes_the_same_predictor_again(nasplat: Nasplat, folder: Path) -> None:
     nasplat("run", folder)
     what = ("fit", "predictor", folder, "--metric", "toy.py:gain", "--predictor", "forest")
