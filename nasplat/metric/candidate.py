@@ -123,14 +123,14 @@ class Candidate:
 
     `report(step, value)` passes an intermediate value on, and may end the trial; `alive()` tells other workers that a
     long measurement goes on. `trained` says that `network` has been trained, `unsaved` that its weights are kept
-    nowhere else yet. `stored()` names the scores whose values are known, so that no pass is run for them.
+    nowhere else yet. `stored(candidate)` names the scores whose values are known, so that no pass is run for them.
     """
 
     arch: Arch
     bench: Workbench
     report: Callable[[int, float], None] = field(default=lambda step, value: None)
     alive: Callable[[], None] = field(default=lambda: None)
-    stored: Callable[[], Collection[str]] = field(default=tuple)
+    stored: Callable[[Candidate], Collection[str]] = field(default=lambda candidate: ())
     trained: bool = False
     unsaved: bool = False
     _scored: dict[int, dict[str, ScoreResult]] = field(default_factory=dict)
@@ -154,7 +154,7 @@ class Candidate:
         known = self._scored.setdefault(batch, {})
         missing = {*names} - known.keys()
         if missing:
-            others = self.bench.scores[batch].keys() - known.keys() - {*self.stored()}
+            others = self.bench.scores[batch].keys() - known.keys() - {*self.stored(self)}
             wanted = [e for name, e in self.bench.scores[batch].items() if name in missing | others]
             inputs, labels = self.bench.score_inputs(batch)
             known |= score(self.untrained, inputs, labels, wanted, seed=self.bench.seed)

@@ -69,7 +69,7 @@ def _measure(
     found: _Findings,
 ) -> Outcome:
     metrics, values = plan.metrics, found.values
-    candidate.stored = partial(_stored, metrics, memory, candidate)
+    candidate.stored = partial(_stored, metrics, memory)
     for metric in metrics:
         record = memory.recall(metric, candidate)
         if record is None:
