@@ -137,8 +137,8 @@ def predictor(
     predictor: str = "blend",
     arguments: dict[str, Any] | None = None,
     startup: int = 10,
-    acquisition: AcquisitionName = "thompson",
-    pool: int = 400,
+    acquisition: AcquisitionName = "ei",
+    pool: int = 200,
     parents: int = 10,
 ) -> BaseSampler:
     """What a predictor, fitted on the finished trials, holds most worth trying (ours, as arXiv:1910.11858)."""

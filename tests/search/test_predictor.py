@@ -171,10 +171,10 @@ def test_the_arguments_of_a_study_file_reach_it_and_its_surrogate() -> None:
         asked.append(given)
         return Linear(SPACE)
 
-    table = {"predictor": "forest", "arguments": {"trees": 9}, "startup": 5, "acquisition": "ei", "pool": 7}
+    table = {"predictor": "forest", "arguments": {"trees": 9}, "startup": 5, "acquisition": "ucb", "pool": 7}
     sampler: Any = make_sampler("predictor", table, seed=1, space=SPACE, surrogates=surrogates)
     assert asked == [(SPACE, "forest", {"trees": 9})]
-    assert sampler.hunt == Hunt(startup=5, acquisition="ei", pool=7)
+    assert sampler.hunt == Hunt(startup=5, acquisition="ucb", pool=7)
     mirror = Mirror(["minimize"], lambda seed: sampler, SPACE, 0)
     SPACE.validate(mirror.propose(0).arch)
 
