@@ -10,6 +10,7 @@ import typer
 
 from nasplat.cli.read import JsonOption, StudyArgument
 from nasplat.cli.text import spelled
+from nasplat.cli.work import DeviceOption
 from nasplat.errors import InvalidStudy
 from nasplat.study import open_study
 
@@ -93,6 +94,32 @@ def pool(
             f"  spearman_10  {spelled(card.figures['spearman_10'])}  (a device by ten samples and the others)"
         )
     typer.echo(f"next: nasplat fit predictor STUDY --metric latency --pool {output} -o DIR")
+
+
+@app.command()
+def blocks(
+    study: StudyArgument,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write to.")],
+    networks: Annotated[int, typer.Option(min=2, help="Random architectures that are summed up.")] = 200,
+    check: Annotated[int, typer.Option(min=0, help="Those that are also measured whole.")] = 8,
+    batch: Annotated[int, typer.Option(min=1, help="Inputs that run at once.")] = 1,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of torch on the CPU.")] = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the operations of a study's space on a device, and make a table of what each choice costs."""
+    from dataclasses import asdict
+
+    from nasplat.study.blocks import BlocksOrder, fit_blocks
+
+    card = fit_blocks(open_study(study), BlocksOrder(networks, check, batch, threads, device), output)
+    if as_json:
+        typer.echo(json.dumps(asdict(card), indent=1))
+        return
+    typer.echo(f"measured {card.figures['operations']:.0f} operations on {card.device}: {output}")
+    for figure, value in card.figures.items():
+        typer.echo(f"  {figure:<20} {spelled(value)}")
+    typer.echo(f'in a study file: metric = "predicted:{output}"')
 
 
 def _arguments(text: str) -> dict[str, Any]:

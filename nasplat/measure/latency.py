@@ -73,7 +73,7 @@ def measure_latency(
     """
     place = pick_device(str(device))
     network, inputs = _prepared(module, example, place, dtype, channels_last)
-    with _torch_threads(threads), torch.inference_mode():
+    with torch_threads(threads), torch.inference_mode():
         clock = _cuda_clock(network, inputs, place) if place.type == "cuda" else _cpu_clock(network, inputs)
         warm_runs, run_ms = _warm_up(clock, repeats)
         inner = max(1, math.ceil(SAMPLE_MS / run_ms))
@@ -178,7 +178,8 @@ def _uncertainty(samples: list[float]) -> float:
 
 
 @contextmanager
-def _torch_threads(number: int | None) -> Iterator[None]:
+def torch_threads(number: int | None) -> Iterator[None]:
+    """Inside the block torch has this many threads on the CPU; None leaves them as they are."""
     if number is not None and number < 1:
         raise NasplatError(f"threads = {number} cannot measure; give a number from 1 up, or leave it out")
     before = torch.get_num_threads()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -20,7 +19,7 @@ from nasplat.prediction.making import make_predictor
 from nasplat.prediction.transfer import Measured, Transfer
 from nasplat.study.assembly import assemble
 from nasplat.study.folder import StudyFolder
-from nasplat.study.provenance import commit_of
+from nasplat.study.provenance import commit_of, fit_command
 from nasplat.table import Table, open_table
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def fit_pool(study: StudyFolder, order: PoolOrder, folder: Path) -> Card:
         labels=len(every),
         low=float(every.min()),
         high=float(every.max()),
-        command=_command(study, order, folder),
+        command=fit_command("pool", study.path, _options(order), folder),
         commit=commit_of(),
         versions=dict(versions()),
         figures={"devices": float(len(pool))},
@@ -163,8 +162,6 @@ def _spearman_of_new(predictor: Transfer, pool: dict[str, Measured]) -> float:
     return float(np.mean(found))
 
 
-def _command(study: StudyFolder, order: PoolOrder, folder: Path) -> str:
-    place = study.path.parent if study.path.name == "study.toml" else study.path
+def _options(order: PoolOrder) -> list[str]:
     key = [] if order.key is None else ["--key", order.key]
-    words = [str(place), "--table", order.table, *key, "--devices", ",".join(order.devices)]
-    return shlex.join(["nasplat", "fit", "pool", *words, "-o", str(folder)])
+    return ["--table", order.table, *key, "--devices", ",".join(order.devices)]

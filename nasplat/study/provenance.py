@@ -20,9 +20,14 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 def command_of(study: Path, order: Order, folder: Path) -> str:
     """The whole command that fits the same predictor again, paths as they were given."""
+    options = ["--metric", order.metric, "--predictor", order.plug_in, *_options(order)]
+    return fit_command("predictor", study, options, folder)
+
+
+def fit_command(what: str, study: Path, options: Sequence[str], folder: Path) -> str:
+    """`nasplat fit` with these options, paths as they were given."""
     place = study.parent if study.name == "study.toml" else study
-    words = [str(place), "--metric", order.metric, "--predictor", order.plug_in, *_options(order)]
-    return shlex.join(["nasplat", "fit", "predictor", *words, "-o", str(folder)])
+    return shlex.join(["nasplat", "fit", what, str(place), *options, "-o", str(folder)])
 
 
 def _options(order: Order) -> Sequence[str]:

@@ -60,6 +60,49 @@ def test_the_command_of_the_card_makes_the_same_predictor_again(nasplat: Nasplat
     assert (folder / "a b" / "weights.safetensors").read_bytes() == weights
 
 
+MINE = """
+[study]
+name = "mine"
+trials = 10
+[space]
+name = "toy.py:BARE"
+[sampler]
+name = "random"
+[[objective]]
+metric = "toy.py:cost"
+direction = "minimize"
+"""
+
+
+def test_a_pool_from_a_table_tells_a_new_device(nasplat: Nasplat, folder: Path) -> None:
+    (folder / "study.toml").write_text(MINE)
+    rows = [f"{a},{b},{1 + a * a + 3 * b},{8 * a * a + b}" for a in range(1, 7) for b in range(1, 7)]
+    (folder / "devices.csv").write_text("\n".join(["a,b,gpu_1,gpu_8", *rows]) + "\n")
+    nasplat("run", folder)
+    what = ("fit", "pool", folder, "--table", folder / "devices.csv", "--devices", "gpu_*")
+    made = nasplat(*what, "-o", folder / "pool")
+    assert (made.code, made.err) == (0, "")
+    assert "learned 2 devices from 72 latencies" in made.out
+    new = ("fit", "predictor", folder, "--metric", "toy.py:cost", "-o", folder / "mine")
+    said = nasplat(*new, "--pool", folder / "pool")
+    assert "fitted latency_transfer on 10 architectures" in said.out
+    card = json.loads(nasplat(*new, "--pool", folder / "pool", "--json").out)
+    program, *words = shlex.split(card["command"])
+    assert (program, json.loads(nasplat(*words, "--json").out)) == ("nasplat", card)
+    missing = nasplat(*new, "--predictor", "latency_transfer")
+    assert (missing.code, len(missing.err.strip().splitlines())) == (1, 1)
+    assert "begins with a pool of known devices: give --pool" in missing.err
+
+
+def test_blocks_of_a_space_are_measured_and_checked(nasplat: Nasplat, folder: Path) -> None:
+    said = nasplat(
+        "fit", "blocks", folder, "--networks", 12, "--check", 1, "--threads", 1, "-o", folder / "table"
+    )
+    assert (said.code, said.err) == (0, "")
+    assert "additive_error" in said.out
+    assert f'metric = "predicted:{folder / "table"}"' in said.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
