@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import FrozenTrial
+from scipy.stats import norm
 
 from nasplat.pareto import nondominated
 from nasplat.search import freeze
@@ -22,10 +23,10 @@ def trial(number: int, values: list[float], **constraints: float) -> FrozenTrial
 
 
 @pytest.mark.parametrize(("direction", "sign"), [("maximize", 1.0), ("minimize", -1.0)])
-def test_one_objective_counts_as_it_is(direction: str, sign: float) -> None:
-    values = [3.0, -1.0, 2.5]
-    trials = [trial(i, [v]) for i, v in enumerate(values)]
-    assert worths(trials, [direction], RNG(0)).tolist() == [sign * v for v in values]
+def test_one_objective_becomes_normal_scores(direction: str, sign: float) -> None:
+    values = [3.0, -1000.0, 2.5, 2.5]
+    found = worths([trial(i, [sign * v]) for i, v in enumerate(values)], [direction], RNG(0))
+    np.testing.assert_allclose(norm.cdf(found), [0.875, 0.125, 0.5, 0.5])
 
 
 def test_infeasible_trials_come_last_in_the_order_of_their_violations() -> None:
