@@ -24,7 +24,7 @@ def make_surrogate(
     """A predictor by its name as a function of n architectures, their values (n,) and a seed, fitted at each call.
 
     Samples have encodings, and graphs where the predictor reads them, but no scores: those would cost a network for
-    each architecture that is asked about. NasplatError where it is no predictor, or can do nothing without scores.
+    each architecture that is asked about. NasplatError where it is no predictor, or can do nothing with those.
     """
     given = dict(arguments or {})
     needs = make_predictor(name, given).needs
@@ -48,7 +48,7 @@ def _check(space: Space, name: str, needs: frozenset[str]) -> None:
     advice = "search by one that reads encodings, such as blend or forest"
     if not needs & {"encoding", "graph"}:
         raise NasplatError(
-            f"predictor {name!r} reads {' and '.join(sorted(needs))}, which search does not compute: {advice}"
+            f"predictor {name!r} reads neither encodings nor graphs, all that search knows before it measures: {advice}"
         )
     drawn = space.notation.graph is not None or space.has_networks
     if "encoding" not in needs and not drawn:

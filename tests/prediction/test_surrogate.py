@@ -37,7 +37,8 @@ def test_it_is_the_predictor_on_encodings_and_graphs(
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("parzc", {}, "predictor 'parzc' reads layers, which search does not compute: search by one"),
+        ("parzc", {}, "predictor 'parzc' reads neither encodings nor graphs, .* such as blend or forest"),
+        ("latency_table", {}, "predictor 'latency_table' reads neither encodings nor graphs"),
         ("gates", {}, "predictor 'gates' reads graphs, and space 'bare' has neither graphs nor networks"),
         ("synflow", {}, "'synflow' is a Score, not a predictor"),
         ("forrest", {}, "forrest.*did you mean 'forest'"),
