@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nasplat.channels import channel_spec, parameter_graph
     from nasplat.data import Dataset, Split, Task, load_data
     from nasplat.elastic import ElasticSpace, extract, recalibrate
     from nasplat.errors import NasplatError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _ROOMS = {
+    "channels": ("channel_spec", "parameter_graph"),
     "data": ("Dataset", "Split", "Task", "load_data"),
     "elastic": ("ElasticSpace", "extract", "recalibrate"),
     "errors": ("NasplatError",),
@@ -55,6 +57,7 @@ __all__ = [
     "Study",
     "Task",
     "categorical",
+    "channel_spec",
     "count_macs",
     "count_params",
     "export_network",
@@ -65,6 +68,7 @@ __all__ = [
     "measure_latency",
     "open_study",
     "ordinal",
+    "parameter_graph",
     "positions",
     "recalibrate",
     "score",

@@ -1,1 +1,27 @@
-"""A network as channels and as a graph of its parameters."""
+"""A network as channels and as a graph of its parameters.
+
+`channel_spec(module, example)` says which axes of which tensors belong to which channels; `parameter_graph(module,
+example)` is the graph of its neurons and weights. Both come from one trace.
+"""
+
+from __future__ import annotations
+
+from nasplat.channels.graph import ParameterGraph
+from nasplat.channels.spec import ChannelSpace, ChannelSpec, Frozen, Slot
+from nasplat.channels.structure import Block, GraphStructure, Join, Neurons, Vector
+from nasplat.channels.tracing import channel_spec, parameter_graph
+
+__all__ = [
+    "Block",
+    "ChannelSpace",
+    "ChannelSpec",
+    "Frozen",
+    "GraphStructure",
+    "Join",
+    "Neurons",
+    "ParameterGraph",
+    "Slot",
+    "Vector",
+    "channel_spec",
+    "parameter_graph",
+]

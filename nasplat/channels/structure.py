@@ -120,7 +120,8 @@ class Join:
 class GraphStructure:
     """All of a parameter graph but the numbers in it.
 
-    shapes: of every tensor of the module's `state_dict`, by name; each lies in one block, in one or several vectors
+    shapes: of every tensor of the module's `state_dict`, by name; aliases: second names of tensors that have two, as
+    tied embeddings do, to the first, which alone is in shapes. Each tensor lies in one block, in one or several vectors
     (together they hold every element), or in `rest`: tensors that belong to no channel, which travel unchanged.
     positions (nodes,): for neurons that may not be permuted (inputs, outputs, tokens, frozen ones) their place in
     their row, else -1.
@@ -133,6 +134,7 @@ class GraphStructure:
     rest: tuple[str, ...]
     positions: Numbers
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def nodes(self) -> int:

@@ -1,0 +1,174 @@
+"""Operations that only move numbers about: executed on the numbers of neurons themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nasplat.channels.run import Call, Rule, Run, mapped_tensors
+from nasplat.channels.values import NONE, Activation, Weight, carriers, mapped
+
+SAME = ("contiguous", "clone", "detach", "to", "float", "double", "half", "type", "type_as", "requires_grad", "alias",
+        "_to_copy", "dropout", "dropout2d", "dropout3d", "alpha_dropout", "feature_dropout", "lift_fresh_copy",
+        "detach_copy", "native_dropout", "cpu", "cuda")  # fmt: skip
+"""Operations that give what they were given."""
+
+MOVES = ("flatten", "unflatten", "permute", "transpose", "t", "movedim", "moveaxis", "swapaxes", "swapdims", "squeeze",
+         "unsqueeze", "expand", "expand_as", "repeat", "tile", "repeat_interleave", "chunk", "split", "tensor_split",
+         "split_with_sizes", "unbind", "narrow", "select", "slice", "flip", "roll", "cat", "concat", "concatenate",
+         "stack", "hstack", "vstack", "channel_shuffle", "pixel_shuffle", "pixel_unshuffle", "diagonal", "unfold",
+         "adjoint", "broadcast_to", "ravel", "tril", "triu", "getattr")  # fmt: skip
+"""Operations that act on whole numbers as they act on values."""
+
+
+def same(run: Run, call: Call) -> Any:
+    """Gives its first argument."""
+    source = next(carriers(call.args))
+    if isinstance(source, Weight):
+        return source
+    return mapped_tensors(
+        call.value, lambda value: Activation(value, source.numbers.expand(value.shape), source.fresh)
+    )
+
+
+def move(run: Run, call: Call) -> Any:
+    """The operation itself, on numbers; on places of a parameter where there are no neurons among the arguments."""
+    found = list(carriers((call.args, call.kwargs)))
+    weights = [one for one in found if isinstance(one, Weight)]
+    if len(weights) == len(found) and len({one.name for one in weights}) == 1:
+        return _rearranged(call, weights)
+    args, kwargs = mapped((call.args, dict(call.kwargs)), lambda one: _numbers(run, one))
+    moved = _apply(call, *_plain(args), **_plain(kwargs))
+    fresh = all(isinstance(one, Activation) and one.fresh for one in found)
+    return _paired(call.value, moved, lambda value, numbers: Activation(value, numbers, fresh))
+
+
+def _rearranged(call: Call, found: list[Weight]) -> Any:
+    args, kwargs = mapped((call.args, dict(call.kwargs)), _places)
+    mixed = any(one.mixed for one in found)
+    moved = _apply(call, *args, **kwargs)
+    return _paired(call.value, moved, lambda value, places: Weight(found[0].name, value, places, mixed))
+
+
+def _places(one: Activation | Weight) -> Tensor:
+    return one.places if isinstance(one, Weight) else one.numbers
+
+
+def _numbers(run: Run, one: Activation | Weight) -> Tensor:
+    return one.numbers if isinstance(one, Activation) else as_activation(run, one).numbers
+
+
+def as_activation(run: Run, weight: Weight) -> Activation:
+    """A parameter that is used as it stands: a neuron for each element, whose bias is the element."""
+    ledger = run.ledger
+    known = ledger.columns.get(weight.name) or ledger.constant(weight.name, run.shapes[weight.name])
+    return Activation(weight.value, known.numbers.reshape(-1)[weight.places])
+
+
+def _apply(call: Call, *args: Any, **kwargs: Any) -> Any:
+    """What cannot be done to whole numbers is done to reals, which hold them exactly."""
+    target = OTHERWISE.get(call.operation, call.target)
+    try:
+        return target(*args, **kwargs)
+    except (RuntimeError, NotImplementedError):
+        real = _plain(args, lambda tensor: tensor.double())
+        return _each(target(*real, **kwargs), lambda tensor: tensor.round().long())
+
+
+def _plain(value: Any, change: Callable[[Tensor], Tensor] | None = None) -> Any:
+    """Arguments in which tensors without data, constants, are numbers that belong to nobody."""
+    if isinstance(value, Tensor):
+        if change is not None:
+            return change(value)
+        fake = type(value) is not Tensor
+        return torch.full(value.shape, NONE) if fake else value
+    if isinstance(value, dict):
+        return {key: _plain(one, change) for key, one in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(_plain(one, change) for one in value)
+    return value
+
+
+def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    return change(value) if isinstance(value, Tensor) else type(value)(change(one) for one in value)
+
+
+def _paired(values: Any, moved: Any, make: Callable[[Tensor, Tensor], Any]) -> Any:
+    if isinstance(values, Tensor):
+        return make(values, moved)
+    return type(values)(make(value, one) for value, one in zip(values, moved, strict=True))
+
+
+def view(run: Run, call: Call) -> Any:
+    """A new shape; to another type of numbers it changes nothing."""
+    if any(isinstance(argument, torch.dtype) for argument in call.args):
+        return same(run, call)
+    return move(run, call)
+
+
+def pad(run: Run, call: Call) -> Any:
+    """Padding by a constant belongs to nobody; padding by values goes by places, the same on every channel."""
+    (x, sizes), mode = call.args[:2], call.argument(2, "mode", "constant")
+    if not isinstance(x, Activation):
+        return run.unknown(call, "a parameter is padded")
+    if mode == "constant" or not isinstance(mode, str):
+        return Activation(call.value, F.pad(x.numbers, sizes, value=NONE))
+    return Activation(call.value, over_places(run, x, len(sizes) // 2, call.value.shape))
+
+
+def over_places(run: Run, x: Activation, axes: int, shape: torch.Size) -> Tensor:
+    """Numbers where the last axes are places, which an operation mixes or moves channel by channel."""
+    kept = range(x.numbers.ndim - axes)
+    found = run.ledger.level(x.numbers, *kept).reshape([x.numbers.shape[axis] for axis in kept])
+    return found.reshape(*found.shape, *(1,) * axes).expand(shape)
+
+
+def item(run: Run, call: Call) -> Any:
+    """Indexing: by numbers and slices it moves; by a tensor it picks along an axis, whatever it picks."""
+    source, index = call.args
+    if not isinstance(source, Activation | Weight):
+        return call.target(source, index) if isinstance(source, tuple | list) else call.value
+    parts = index if isinstance(index, tuple) else (index,)
+    if not any(isinstance(part, Tensor | Activation) for part in parts):
+        return move(run, call)
+    if isinstance(source, Weight) or parts[0] is index is None:
+        return run.unknown(call, "a parameter is indexed by a tensor")
+    return run.unknown(call, "it picks by a tensor") if len(parts) > 1 else pick(run, call, source, 0)
+
+
+def pick(run: Run, call: Call, source: Activation, axis: int) -> Any:
+    """Some places of an axis, in any order: the others keep their numbers."""
+    shape = source.value.shape
+    axis %= len(shape)
+    others = [place for place in range(len(shape)) if place != axis]
+    found = run.ledger.level(source.numbers, *others).reshape([shape[place] for place in others])
+    wide = (1,) * (call.value.ndim - len(others))
+    found = found.reshape(*found.shape[:axis], *wide, *found.shape[axis:])
+    return Activation(call.value, found.expand(call.value.shape))
+
+
+def index_select(run: Run, call: Call) -> Any:
+    """`index_select(x, axis, index)`."""
+    if not isinstance(call.args[0], Activation):
+        return run.unknown(call, "a parameter is indexed by a tensor")
+    return pick(run, call, call.args[0], call.argument(1, "dim"))
+
+
+OTHERWISE: dict[str, Callable[..., Any]] = {
+    **dict.fromkeys(("view", "_unsafe_view"), Tensor.reshape),
+    "view_as": Tensor.reshape_as,
+}
+"""Numbers that take no memory have strides that a view may not like."""
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(SAME, same),
+    **dict.fromkeys(MOVES, move),
+    **dict.fromkeys(("view", "reshape", "view_as", "reshape_as", "_unsafe_view"), view),
+    **dict.fromkeys(("pad", "constant_pad_nd"), pad),
+    "getitem": item,
+    "index_select": index_select,
+}

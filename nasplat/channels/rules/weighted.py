@@ -1,0 +1,162 @@
+"""Layers that have weights between channels: linear, convolution, embedding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nasplat.channels.ledger import Edges
+from nasplat.channels.rules.pointwise import attach
+from nasplat.channels.run import Call, Rule, Run
+from nasplat.channels.values import NONE, Activation, Weight, spread
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a weight lies: the axis of its outputs, the axis of its inputs, and groups, into which `outer` is divided."""
+
+    kind: str
+    out: int = 0
+    into: int = 1
+    groups: int = 1
+
+
+def linear(run: Run, call: Call) -> Any:
+    """`linear(x, weight, bias)`: weight (o, i) on the last axis."""
+    x, weight, bias = call.args[0], call.argument(1, "weight"), call.argument(2, "bias")
+    return layer(run, call, x, -1, (weight, bias), Layout("linear"))
+
+
+def convolution(run: Run, call: Call) -> Any:
+    """`conv_nd(x, weight, bias, ..., groups)`: weight (o, i / groups, *kernel) on axis 1, or 0 without a batch."""
+    x, weight, bias = call.args[0], call.argument(1, "weight"), call.argument(2, "bias")
+    groups = call.argument(6, "groups", 1)
+    return layer(run, call, x, _channel_axis(x, weight), (weight, bias), Layout("conv", groups=groups))
+
+
+def transposed(run: Run, call: Call) -> Any:
+    """`conv_transpose_nd(x, weight, bias, ..., groups)`: weight (i, o / groups, *kernel)."""
+    x, weight, bias = call.args[0], call.argument(1, "weight"), call.argument(2, "bias")
+    groups = call.argument(6, "groups", 1)
+    return layer(
+        run, call, x, _channel_axis(x, weight), (weight, bias), Layout("conv_transpose", 1, 0, groups)
+    )
+
+
+def _channel_axis(x: Any, weight: Any) -> int:
+    return 1 - x.value.ndim + weight.value.ndim if x.value.ndim < weight.value.ndim else 1
+
+
+def layer(run: Run, call: Call, x: Any, axis: int, weights: tuple[Any, Any], layout: Layout) -> Any:
+    """New neurons behind a weight, or those of the first time where it is used again."""
+    weight, bias = weights
+    if not isinstance(x, Activation) and isinstance(x, Tensor):
+        x = Activation(x, torch.tensor(NONE).expand(x.shape))
+    if not (isinstance(x, Activation) and isinstance(weight, Weight)) or weight.mixed:
+        return run.unknown(call, "its weight is not a plain parameter")
+    if axis == 1 and x.value.ndim < weight.value.ndim:
+        axis = 0
+    stored = as_stored(weight, run.shapes[weight.name], layout)
+    if stored is None:
+        return run.unknown(call, "its weight is a rearranged part of a parameter")
+    sources = run.ledger.column(x.numbers, axis, name=call.name)
+    targets = connect(run, call.name, weight.name, sources, stored)
+    result = Activation(call.value, spread(targets, call.value.shape, axis), True)
+    return attach(run, call, result, axis, {"bias": bias}) if isinstance(bias, Weight) else result
+
+
+def as_stored(weight: Weight, shape: torch.Size, layout: Layout) -> Layout | None:
+    """The layout in the parameter as it lies: a weight may be used transposed, whole."""
+    if weight.elements is None:
+        return layout
+    axes = list(range(len(shape)))
+    axes[layout.out], axes[layout.into] = layout.into, layout.out
+    if layout.groups == 1 and weight.elements.shape == torch.Size(shape[axis] for axis in axes):
+        places = torch.arange(shape.numel()).reshape(shape)
+        if torch.equal(weight.elements, places.permute(axes)):
+            return Layout(layout.kind, layout.into, layout.out)
+        if torch.equal(weight.elements, places):
+            return layout
+    if weight.elements.shape == shape and torch.equal(
+        weight.elements.reshape(-1), torch.arange(shape.numel())
+    ):
+        return layout
+    return None
+
+
+def connect(
+    run: Run, name: str, parameter: str, sources: Tensor, layout: Layout, targets: Tensor | None = None
+) -> Tensor:
+    """Edges of a parameter from sources (i,) to targets (o,), a new row of neurons unless given, which come back."""
+    ledger, shape, groups = run.ledger, run.shapes[parameter], layout.groups
+    outer = groups if layout.out else 1
+    size = shape[layout.out] * outer
+    known = ledger.bindings.get((parameter, layout.out))
+    if known is not None:
+        return _again(run, parameter, sources, layout)
+    targets = ledger.row(name, layout.kind, size).numbers if targets is None else targets
+    ledger.bind(parameter, layout.into, sources.reshape(groups, -1) if not layout.out else sources)
+    ledger.bind(parameter, layout.out, targets.reshape(groups, -1) if layout.out else targets)
+    members = sources.reshape(groups, -1), targets.reshape(groups, -1)
+    if groups > 1:
+        _tie_groups(run, *members)
+    split, order = _reading(shape, layout)
+    ledger.edges[parameter] = Edges(
+        parameter, layout.kind, *members, tuple(shape[2:]), len(shape), split, order
+    )
+    return targets
+
+
+def _reading(shape: torch.Size, layout: Layout) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """How to read (g, o, i, *kernel) from a parameter, see `structure.Block`."""
+    rest = tuple(range(3, len(shape) + 1))
+    split = (layout.groups, shape[0] // layout.groups, *shape[1:])
+    return split, (0, 1 + layout.out, 1 + layout.into, *rest)
+
+
+def _tie_groups(run: Run, sources: Tensor, targets: Tensor) -> None:
+    """Channels of a group stay together; where a group is one channel, its outputs are that channel."""
+    if sources.shape[1] == 1:
+        run.ledger.tie(targets, sources)
+        return
+    blocks = run.ledger.group(sources)
+    run.ledger.tie(run.ledger.group(targets), blocks)
+
+
+def _again(run: Run, parameter: str, sources: Tensor, layout: Layout) -> Tensor:
+    """A weight used for the second time: both inputs are tied, and its outputs are the same neurons."""
+    ledger = run.ledger
+    known = ledger.bindings[(parameter, layout.into)].numbers.reshape(-1)
+    ledger.join("position", sources, known)
+    return ledger.bindings[(parameter, layout.out)].numbers.reshape(-1)
+
+
+def embedding(run: Run, call: Call) -> Any:
+    """`embedding(indices, weight)`, or the other way round as ATen has it: weight (tokens, o)."""
+    weight = next((one for one in call.args if isinstance(one, Weight)), None)
+    if weight is None or weight.elements is not None or weight.mixed:
+        return run.unknown(call, "its weight is not a plain parameter")
+    known = run.ledger.bindings.get((weight.name, 1))
+    if known is not None:
+        return Activation(call.value, spread(known.numbers[0], call.value.shape, -1))
+    tokens = positions(run, call.name, run.shapes[weight.name][0])
+    targets = connect(run, call.name, weight.name, tokens, Layout("embedding", 1, 0))
+    return Activation(call.value, spread(targets, call.value.shape, -1), True)
+
+
+def positions(run: Run, name: str, size: int) -> Tensor:
+    """Neurons for tokens or places, whose order has a meaning."""
+    row = run.ledger.row(name, "position", size)
+    run.ledger.ends["input"].append(row.numbers)
+    return row.numbers
+
+
+RULES: dict[str, Rule] = {
+    "linear": linear,
+    **{f"conv{n}d": convolution for n in (1, 2, 3)},
+    **{f"conv_transpose{n}d": transposed for n in (1, 2, 3)},
+    "embedding": embedding,
+}

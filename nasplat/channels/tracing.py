@@ -1,0 +1,152 @@
+"""From a module to its channels and to the graph of its parameters."""
+
+from __future__ import annotations
+
+import traceback
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, fx, nn
+
+from nasplat.channels.graph import ParameterGraph
+from nasplat.channels.rules import FUNCTIONS, MODULES
+from nasplat.channels.run import UNKNOWN, Run
+from nasplat.channels.settling import Stored, settle
+from nasplat.channels.spec import ChannelSpec
+from nasplat.errors import NasplatError
+from nasplat.measure.size import evaluating
+
+Example = Tensor | Sequence[Tensor]
+"""The input of a module, or its inputs: batches, of which shapes matter and values do not."""
+
+
+def parameter_graph(module: nn.Module, example: Example) -> ParameterGraph:
+    """A module's parameters as a graph, see `ParameterGraph`: its tensors themselves, not copies.
+
+    NasplatError as `channel_spec`, and for weights that are not finite.
+    """
+    spec = channel_spec(module, example)
+    tensors = module.state_dict(keep_vars=True)
+    for name in spec.structure.shapes:
+        if not bool(torch.isfinite(tensors[name]).all()):
+            raise NasplatError(f"{name} of {_name(module)} holds NaN or infinity: load finite weights first")
+    return ParameterGraph(spec.structure, {name: tensors[name] for name in spec.structure.shapes})
+
+
+def channel_spec(module: nn.Module, example: Example) -> ChannelSpec:
+    """The channels of a module as it runs in evaluation mode, traced by torch.fx, or by torch.export where that fails.
+
+    Operations that are not understood freeze the channels that go into them and are listed with the reason: nothing
+    is guessed. The module is left as it was. NasplatError for a module that neither traces, with the line, and for
+    an example that does not fit.
+    """
+    examples = [example] if isinstance(example, Tensor) else list(example)
+    with evaluating(module):
+        try:
+            spec = _followed(module, _symbolic(module), examples)
+        except Exception as error:  # tracing runs the user's forward on proxies, which may raise anything
+            try:
+                return _exported(module, examples)
+            except Exception as second:
+                raise _untraceable(module, examples, error, second) from error
+        if any(UNKNOWN in why.reason for why in spec.frozen):
+            try:
+                return min(spec, _exported(module, examples), key=_frozen)
+            except Exception:  # what torch.fx found stands
+                return spec
+    return spec
+
+
+def _frozen(spec: ChannelSpec) -> int:
+    return sum(space.size for space in spec.spaces if space.kind == "frozen")
+
+
+class Tracer(fx.Tracer):
+    """Steps into every module but those of `torch.nn` that have a rule."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """By exact class: a subclass may compute something else."""
+        return type(m).__module__.startswith("torch.nn.modules.") and type(m).__name__ in MODULES
+
+
+def _symbolic(module: nn.Module) -> fx.GraphModule:
+    tracer = Tracer()
+    graph = tracer.trace(module)
+    return fx.GraphModule(tracer.root, graph)
+
+
+def _followed(module: nn.Module, graph: fx.GraphModule, examples: Sequence[Tensor]) -> ChannelSpec:
+    run = Run(graph, FUNCTIONS, MODULES, dict(module.state_dict(keep_vars=True)))
+    run.run(*examples)
+    return settle(run.ledger, stored(module))
+
+
+def _exported(module: nn.Module, examples: Sequence[Tensor]) -> ChannelSpec:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # export tells of its own ways
+        program = torch.export.export(module, tuple(examples), strict=False)
+    signature = program.graph_signature
+    run = Run(program.graph_module, FUNCTIONS, MODULES, dict(module.state_dict(keep_vars=True)))
+    run.held = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    run.constants = {
+        place: program.constants[name] for place, name in signature.inputs_to_lifted_tensor_constants.items()
+    }
+    users = iter(examples)
+    lifted = run.held.keys() | run.constants.keys()
+    places = [node for node in program.graph.nodes if node.op == "placeholder"]
+    run.run(*(None if str(node.target) in lifted else next(users) for node in places))
+    return settle(run.ledger, stored(module))
+
+
+def _untraceable(
+    module: nn.Module, examples: Sequence[Tensor], error: Exception, second: Exception
+) -> NasplatError:
+    """One line for what neither way could do; an example that does not fit is told as such."""
+    shapes = ", ".join(str(tuple(one.shape)) for one in examples)
+    try:
+        with torch.no_grad():
+            module(*examples)
+    except Exception as own:
+        return NasplatError(
+            f"{_name(module)} does not take an example of shape {shapes}: {_reason(own)}; give inputs that it takes"
+        )
+    return NasplatError(
+        f"{_name(module)} cannot be traced: torch.fx fails{_line(error)} ({_reason(error)}) and torch.export"
+        f"{_line(second)} ({_reason(second)}); decide nothing in `forward` by the values of tensors"
+    )
+
+
+def _line(error: Exception) -> str:
+    """The last line of code outside torch that an error went through."""
+    own = Path(__file__).parent
+    torch_folder = Path(torch.__file__).parent
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if own not in path.parents and torch_folder not in path.parents and path.is_file():
+            return f" in {path.name} line {frame.lineno}"
+    return ""
+
+
+def _reason(error: Exception) -> str:
+    first = str(error).strip().splitlines() or [type(error).__name__]
+    return " ".join(first[0].split())[:200]
+
+
+def _name(module: nn.Module) -> str:
+    return type(module).__name__
+
+
+def stored(module: nn.Module) -> Stored:
+    """Shapes of the tensors of its `state_dict`, and names of those that have two."""
+    first: dict[int, str] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    aliases: dict[str, str] = {}
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        known = first.setdefault(id(tensor), name)
+        if known == name:
+            shapes[name] = tuple(tensor.shape)
+        else:
+            aliases[name] = known
+    return Stored(shapes, aliases)
