@@ -1,173 +1,286 @@
-// One layer over edges in one pass: reads every edge state once, writes it once. See edge_gated_pass.py.
+// A layer's pass over edges: reads every edge state once, writes it once. See edge_gated_kernels.py for the function.
 //
-// Edges (batch, edges, width) lie block by block; a block has `outs` targets times `ins` sources, all of a stack's
-// blocks being of one shape. Lanes of the width never meet, so callers may split it into [first, last) among threads.
-// Every message is a product of two rounded numbers with no fused multiply-add (compile with -ffp-contract=off): the
-// backward pass finds the extremes of the forward pass again by equality.
+// Edges are (batch, edges, width), block by block: a block has `outs` targets times `ins` sources. Work goes by tiles, as
+// many channels as a vector holds; tiles never meet, so callers may split the width among threads. What nodes have lies
+// tile by tile, as (batch, tiles, nodes, slots, lanes), so that a block's nodes fit the first cache. Messages are made
+// by the same rounded operations in both passes (-ffp-contract=off): backward finds the extremes again by equality.
 
 #include <cmath>
 #include <cstring>
+
+struct Stack { long blocks, outs, ins, edge, source, target; };
+
+struct Shape {
+    long batch, nodes, edges, width, stacks;
+    const Stack *stack;
+    const long *sources, *targets, *degrees;  // degrees (2, nodes)
+};
 
 template <class R> struct Lanes {
     typedef R type __attribute__((vector_size(64)));
     static const long count = 64 / sizeof(R);
 };
 
-struct Stack { long blocks, outs, ins, edge, source, target; };
-
-struct Shape { long batch, nodes, edges, width, stacks; const Stack *stack; const long *sources, *targets; };
-
-// A vector of n lanes; n is all of them but at the end of the width.
+// Of one network, the channels from h: n of them, all lanes of a vector if `whole`.
 template <class R, bool whole> struct Tile {
     typedef typename Lanes<R>::type V;
-    long n;
-    long bytes() const { return (whole ? Lanes<R>::count : n) * (long)sizeof(R); }
-    V get(const R *p) const { V v = {}; memcpy(&v, p, bytes()); return v; }
-    void put(R *p, V v) const { memcpy(p, &v, bytes()); }
-    void add(R *p, V v) const { put(p, get(p) + v); }
+    static const long lanes = Lanes<R>::count;
+    const Shape &s;
+    long m, h, n;
+
+    V load(const R *p) const { V v = {}; memcpy(&v, p, (whole ? lanes : n) * sizeof(R)); return v; }
+    void store(R *p, V v) const { memcpy(p, &v, (whole ? lanes : n) * sizeof(R)); }
+    long edge(long number) const { return (m * s.edges + number) * s.width + h; }
+    long node(long number, long slot) const { return ((m * s.nodes + number) * 4 + slot) * s.width + h; }
+    // The tile's part of what nodes have, `slots` vectors each.
+    V *of(R *p, long slots) const {
+        return (V *)p + (m * ((s.width + lanes - 1) / lanes) + h / lanes) * s.nodes * slots;
+    }
+    V sign() const {
+        V v;
+        for (long k = 0; k < lanes; k++) v[k] = h + k < s.width / 2 ? 1 : -1;
+        return v;
+    }
 };
 
-const long CHUNK = 2048;  // edges whose tiles follow one another, so that they stay in the second cache
+const long EDGES = 2048;  // whose tiles follow one another, to stay in the second cache
+const long SOURCES = 48;  // to stay in the first
 
-// Calls work(row of edges, targets, sources) for tiles [first, last) of all rows of all blocks.
+// Some sources of a row of a block: edges from `edge`, to one target.
+struct Row { long edge, target; const long *sources; long ins; };
+
+// Calls work.rows for all edges, tile after tile; first and last are channels.
 template <class R, template <class, bool> class Work, class Data>
 static void sweep(const Shape &s, const Data &d, long first, long last) {
     const long lanes = Lanes<R>::count;
     for (long m = 0; m < s.batch; m++)
         for (long k = 0; k < s.stacks; k++) {
             const Stack &t = s.stack[k];
-            const long rows = t.ins < CHUNK ? CHUNK / t.ins : 1;
+            const long some = t.ins < SOURCES ? t.ins : SOURCES, many = EDGES / some;
             for (long b = 0; b < t.blocks; b++)
-                for (long from = 0; from < t.outs; from += rows) {
-                    const long to = from + rows < t.outs ? from + rows : t.outs;
-                    for (long h = first; h < last; h += lanes)
-                        for (long o = from; o < to; o++) {
-                            const long edge = m * s.edges + t.edge + (b * t.outs + o) * t.ins;
-                            const long *sources = s.sources + t.source + b * t.ins;
-                            const long target = s.targets[t.target + b * t.outs + o];
-                            if (last - h >= lanes)
-                                Work<R, true>::row(s, d, m, h, lanes, edge, target, sources, t.ins);
-                            else
-                                Work<R, false>::row(s, d, m, h, last - h, edge, target, sources, t.ins);
-                        }
-                }
+                for (long i = 0; i < t.ins; i += some)
+                    for (long o = 0; o < t.outs; o += many)
+                        for (long h = first; h < last; h += lanes)
+                            for (long row = o; row < t.outs && row < o + many; row++) {
+                                const Row r = {t.edge + (b * t.outs + row) * t.ins + i,
+                                               s.targets[t.target + b * t.outs + row],
+                                               s.sources + t.source + b * t.ins + i,
+                                               t.ins - i < some ? t.ins - i : some};
+                                if (s.width - h >= lanes) Work<R, true>::row({s, m, h, lanes}, d, r);
+                                else Work<R, false>::row({s, m, h, s.width - h}, d, r);
+                            }
         }
 }
 
-// stats and ties: (batch, 2, nodes, 4 or 2, width), directions to sources and to targets.
-template <class R> struct Forward { const R *a1, *a3, *a4, *e; R *out, *stats, *ties; };
-
-template <class R, bool whole> struct ForwardRow {
-    typedef typename Lanes<R>::type V;
-
-    // The extreme and how many messages have it; `more` says which of two is more extreme.
-    static void extreme(V &best, V &count, V t, bool counted, bool most) {
-        const auto better = most ? t > best : t < best;
-        if (counted) count = better ? V{} + 1 : count + (t == best ? V{} + 1 : V{});
-        best = better ? t : best;
-    }
-
-    static void merge(Tile<R, whole> x, R *best, R *count, V t, V n, bool most) {
-        const V old = x.get(best);
-        const auto better = most ? t > old : t < old;
-        x.put(best, better ? t : old);
-        if (count) x.put(count, (better ? V{} : x.get(count)) + ((better | (t == old)) ? n : V{}));
-    }
-
-    static void row(const Shape &s, const Forward<R> &d, long m, long h, long n, long edge, long target,
-                    const long *sources, long ins) {
-        const Tile<R, whole> x{n};
-        const long w = s.width, t = (m * s.nodes + target) * w + h;
-        const V o1 = x.get(d.a1 + t), o3 = x.get(d.a3 + t), o4 = x.get(d.a4 + t);
-        R *in = d.stats + m * 2 * s.nodes * 4 * w + h, *at = in + (s.nodes + target) * 4 * w;
-        R *in_ties = d.ties ? d.ties + m * 2 * s.nodes * 2 * w + h : nullptr;
-        R *at_ties = d.ties ? in_ties + (s.nodes + target) * 2 * w : nullptr;
-        V sum = {}, square = {}, most = V{} - HUGE_VAL, least = V{} + HUGE_VAL, most_n = {}, least_n = {};
-        for (long i = 0; i < ins; i++) {
-            const long u = (m * s.nodes + sources[i]) * w + h, here = (edge + i) * w + h;
-            const V e = x.get(d.e + here), up = o1 * e, down = x.get(d.a1 + u) * e;
-            R *a = in + sources[i] * 4 * w, *c = d.ties ? in_ties + sources[i] * 2 * w : nullptr;
-            x.add(a, up);
-            x.add(a + w, up * up);
-            merge(x, a + 2 * w, c, up, V{} + 1, true);
-            merge(x, a + 3 * w, c ? c + w : c, up, V{} + 1, false);
-            sum += down;
-            square += down * down;
-            extreme(most, most_n, down, d.ties, true);
-            extreme(least, least_n, down, d.ties, false);
-            if (d.out) x.put(d.out + here, e * (1 + (o3 * x.get(d.a4 + u) + o4 * x.get(d.a3 + u))));
+// Calls work.nodes for every network and tile.
+template <class R, template <class, bool> class Work, class Data>
+static void each(const Shape &s, const Data &d, long first, long last) {
+    for (long m = 0; m < s.batch; m++)
+        for (long h = first; h < last; h += Lanes<R>::count) {
+            if (s.width - h >= Lanes<R>::count) Work<R, true>::nodes({s, m, h, Lanes<R>::count}, d);
+            else Work<R, false>::nodes({s, m, h, s.width - h}, d);
         }
-        x.add(at, sum);
-        x.add(at + w, square);
-        merge(x, at + 2 * w, at_ties, most, most_n, true);
-        merge(x, at + 3 * w, at_ties ? at_ties + w : nullptr, least, least_n, false);
+}
+
+enum { SUM, SQUARE, MOST, LEAST, MOST_TIES, LEAST_TIES, STATS };  // slots of what a node receives in one direction
+
+// a and received (batch, nodes, 4, width). ends: a1, a3, a4 in slots; stats: STATS slots of leaving edges, then entering.
+template <class R> struct Forward { const R *a, *e; R *out, *received, *ends, *stats; long counted; };
+
+template <class R, bool whole> struct Begin {  // lay out ends, and what nodes have received before the first message
+    typedef typename Lanes<R>::type V;
+    static void nodes(const Tile<R, whole> &x, const Forward<R> &d) {
+        V *ends = x.of(d.ends, 3), *stats = x.of(d.stats, 2 * STATS);
+        for (long v = 0; v < x.s.nodes; v++, ends += 3) {
+            ends[0] = x.load(d.a + x.node(v, 0));
+            ends[1] = x.load(d.a + x.node(v, 2));
+            ends[2] = x.load(d.a + x.node(v, 3));
+            for (long side = 0; side < 2; side++, stats += STATS) {
+                stats[SUM] = stats[SQUARE] = stats[MOST_TIES] = stats[LEAST_TIES] = V{};
+                stats[MOST] = V{} - HUGE_VAL;
+                stats[LEAST] = V{} + HUGE_VAL;
+            }
+        }
     }
 };
 
-// past3, past4 (layers, batch, nodes, width): gates that make the layer's edges out of those given.
-// grads: those of stats, the extremes' divided by their ties. g: gradient of the updated edges, may be null.
+template <class V, bool counted> static inline void more(V *at, V sum, V square, V most, V least, V n_most, V n_least) {
+    at[SUM] += sum;
+    at[SQUARE] += square;
+    const V high = at[MOST], low = at[LEAST];
+    const auto above = most > high, below = least < low;
+    at[MOST] = above ? most : high;
+    at[LEAST] = below ? least : low;
+    if (counted) {
+        at[MOST_TIES] = (above ? V{} : at[MOST_TIES]) + ((above | (most == high)) ? n_most : V{});
+        at[LEAST_TIES] = (below ? V{} : at[LEAST_TIES]) + ((below | (least == low)) ? n_least : V{});
+    }
+}
+
+template <class R, bool whole> struct Send {
+    typedef typename Lanes<R>::type V;
+
+    template <bool counted> static void send(const Tile<R, whole> &x, const Forward<R> &d, const Row &r) {
+        const V *ends = x.of(d.ends, 3), *o = ends + 3 * r.target;
+        const V o1 = o[0], o3 = o[1], o4 = o[2], one = V{} + 1;
+        V *stats = x.of(d.stats, 2 * STATS), at[STATS] = {V{}, V{}, V{} - HUGE_VAL, V{} + HUGE_VAL, V{}, V{}};
+        const R *in = d.e + x.edge(r.edge);
+        R *out = d.out + x.edge(r.edge);
+        for (long i = 0; i < r.ins; i++, in += x.s.width, out += x.s.width) {
+            const V *u = ends + 3 * r.sources[i];
+            const V e = x.load(in), up = o1 * e, down = u[0] * e;
+            more<V, counted>(stats + 2 * STATS * r.sources[i], up, up * up, up, up, one, one);
+            more<V, counted>(at, down, down * down, down, down, one, one);
+            x.store(out, e * (1 + (o3 * u[2] + o4 * u[1])));
+        }
+        more<V, counted>(stats + 2 * STATS * r.target + STATS, at[SUM], at[SQUARE], at[MOST], at[LEAST],
+                         at[MOST_TIES], at[LEAST_TIES]);
+    }
+
+    static void row(const Tile<R, whole> &x, const Forward<R> &d, const Row &r) {
+        if (d.counted) send<true>(x, d, r);
+        else send<false>(x, d, r);
+    }
+};
+
+const double VARIANCE = 1e-5;  // a smaller one counts as none
+
+template <class V> static inline V root(V v) {
+    for (unsigned long k = 0; k < sizeof(V) / sizeof(v[0]); k++) v[k] = std::sqrt(v[k]);
+    return v;
+}
+
+template <class R, bool whole> struct Receive {  // mean, deviation, maximum, minimum of messages, both directions added
+    typedef typename Lanes<R>::type V;
+    static void nodes(const Tile<R, whole> &x, const Forward<R> &d) {
+        const V *stats = x.of(d.stats, 2 * STATS), sign = x.sign(), none = {};
+        for (long v = 0; v < x.s.nodes; v++) {
+            V got[4] = {none, none, none, none}, a2 = x.load(d.a + x.node(v, 1));
+            for (long side = 0; side < 2; side++, stats += STATS, a2 *= sign) {
+                const long count = x.s.degrees[side * x.s.nodes + v];
+                if (!count) continue;
+                const V mean = stats[SUM] / (R)count, variance = (stats[SQUARE] / (R)count - mean * mean) * (a2 * a2);
+                const auto rising = a2 >= 0;
+                got[0] += mean * a2;
+                got[1] += variance > (R)VARIANCE ? root(variance) : none;
+                got[2] += (rising ? stats[MOST] : stats[LEAST]) * a2;
+                got[3] += (rising ? stats[LEAST] : stats[MOST]) * a2;
+            }
+            for (long slot = 0; slot < 4; slot++) x.store(d.received + x.node(v, slot), got[slot]);
+        }
+    }
+};
+
+enum { G_SUM, G_SQUARE, HIGH, G_HIGH, LOW, G_LOW, GRADS };  // gradients of stats (G_SQUARE twice), and the extremes
+
+// past (layers, batch, nodes, 4, width): a of the layers that made this one's edges of those given.
+// g: gradient of the updated edges, or null. ends: a1, a3, a4, then a3, a4 of each past layer; sums: those of a1, a3, a4.
 template <class R> struct Backward {
-    const R *a1, *a3, *a4, *e, *stats, *grads, *past3, *past4, *g;
-    long past;
-    R *ge, *g1, *g3, *g4;
+    const R *a, *e, *past, *received, *g;
+    R *ge, *ga, *ends, *stats, *grads, *sums;
+    long layers;
 };
 
-template <class R, bool whole> struct BackwardRow {
+template <class R, bool whole> struct Return {  // from gradients of what nodes receive to those of stats and a2
+    typedef typename Lanes<R>::type V;
+    static void nodes(const Tile<R, whole> &x, const Backward<R> &d) {
+        const long slots = 3 + 2 * d.layers;
+        const V *stats = x.of(d.stats, 2 * STATS), sign = x.sign(), none = {};
+        V *ends = x.of(d.ends, slots), *sums = x.of(d.sums, 3), *grads = x.of(d.grads, 2 * GRADS);
+        for (long v = 0; v < x.s.nodes; v++, ends += slots, sums += 3) {
+            ends[0] = x.load(d.a + x.node(v, 0));
+            for (long k = 0; k <= d.layers; k++) {
+                const R *a = k ? d.past + (k - 1) * x.s.batch * x.s.nodes * 4 * x.s.width : d.a;
+                ends[1 + 2 * k] = x.load(a + x.node(v, 2));
+                ends[2 + 2 * k] = x.load(a + x.node(v, 3));
+            }
+            sums[0] = sums[1] = sums[2] = none;
+            V g2 = {}, f[4];
+            for (long slot = 0; slot < 4; slot++) f[slot] = x.load(d.received + x.node(v, slot));
+            for (long side = 0; side < 2; side++, stats += STATS, grads += GRADS) {
+                const V s = side ? sign : none + 1;
+                if (const long count = x.s.degrees[side * x.s.nodes + v])
+                    g2 += s * back(stats, grads, x.load(d.a + x.node(v, 1)) * s, f, (R)count);
+            }
+            x.store(d.ga + x.node(v, 1), g2);
+        }
+    }
+
+    static V back(const V *stats, V *grads, V a2, const V *f, R count) {
+        const V none = {}, mean = stats[SUM] / count, square = a2 * a2;
+        const V plain = stats[SQUARE] / count - mean * mean, variance = plain * square;
+        const V g = variance > (R)VARIANCE ? f[1] / (2 * root(variance)) : none;
+        const auto rising = a2 >= 0;
+        const V high = rising ? f[2] : f[3], low = rising ? f[3] : f[2];
+        grads[G_SUM] = (f[0] * a2 - 2 * g * square * mean) / count;
+        grads[G_SQUARE] = 2 * g * square / count;
+        grads[HIGH] = stats[MOST];
+        grads[G_HIGH] = high * a2 / stats[MOST_TIES];
+        grads[LOW] = stats[LEAST];
+        grads[G_LOW] = low * a2 / stats[LEAST_TIES];
+        return f[0] * mean + 2 * g * plain * a2 + high * stats[MOST] + low * stats[LEAST];
+    }
+};
+
+template <class R, bool whole> struct Resend {
     typedef typename Lanes<R>::type V;
 
-    // The gradient of a message, from those of the four numbers it went into.
-    static V message(V t, V sum, V square, V most, V g_most, V least, V g_least) {
-        return sum + (t + t) * square + (t == most ? g_most : V{}) + (t == least ? g_least : V{});
+    static inline V message(V t, const V *g) {
+        return g[G_SUM] + t * g[G_SQUARE] + (t == g[HIGH] ? g[G_HIGH] : V{}) + (t == g[LOW] ? g[G_LOW] : V{});
     }
 
-    static void row(const Shape &s, const Backward<R> &d, long m, long h, long n, long edge, long target,
-                    const long *sources, long ins) {
-        const Tile<R, whole> x{n};
-        const long w = s.width, t = (m * s.nodes + target) * w + h, layer = s.batch * s.nodes * w;
-        const V o1 = x.get(d.a1 + t), o3 = x.get(d.a3 + t), o4 = x.get(d.a4 + t);
-        const long in = m * 2 * s.nodes * 4 * w + h, at = in + (s.nodes + target) * 4 * w;
-        const R *c = d.stats + at, *f = d.grads + at;
-        const V sum = x.get(f), square = x.get(f + w), g_most = x.get(f + 2 * w), g_least = x.get(f + 3 * w);
-        const V most = x.get(c + 2 * w), least = x.get(c + 3 * w);
-        V g1o = {}, g3o = {}, g4o = {};
-        for (long i = 0; i < ins; i++) {
-            const long u = (m * s.nodes + sources[i]) * w + h, here = (edge + i) * w + h;
-            V e = x.get(d.e + here);
-            for (long k = 0; k < d.past; k++) {
-                const R *pp = d.past3 + k * layer, *pq = d.past4 + k * layer;
-                e = e * (1 + (x.get(pp + t) * x.get(pq + u) + x.get(pq + t) * x.get(pp + u)));
-            }
-            const long a = in + sources[i] * 4 * w;
-            const R *v = d.stats + a, *b = d.grads + a;
-            const V i1 = x.get(d.a1 + u);
-            const V up = message(o1 * e, x.get(b), x.get(b + w), x.get(v + 2 * w), x.get(b + 2 * w),
-                                 x.get(v + 3 * w), x.get(b + 3 * w));
-            const V down = message(i1 * e, sum, square, most, g_most, least, g_least);
-            V ge = up * o1 + down * i1;
-            g1o += up * e;
-            x.add(d.g1 + u, down * e);
+    static void row(const Tile<R, whole> &x, const Backward<R> &d, const Row &r) {
+        const long slots = 3 + 2 * d.layers;
+        const V *ends = x.of(d.ends, slots), *o = ends + slots * r.target, *grads = x.of(d.grads, 2 * GRADS);
+        const V o1 = o[0], o3 = o[1], o4 = o[2];
+        V at[GRADS], *sums = x.of(d.sums, 3), g1 = {}, g3 = {}, g4 = {};
+        for (long slot = 0; slot < GRADS; slot++) at[slot] = grads[2 * GRADS * r.target + GRADS + slot];
+        long here = x.edge(r.edge);
+        for (long i = 0; i < r.ins; i++, here += x.s.width) {
+            const V *u = ends + slots * r.sources[i];
+            V *sum = sums + 3 * r.sources[i], e = x.load(d.e + here);
+            for (long k = 3; k < slots; k += 2) e = e * (1 + (o[k] * u[k + 1] + o[k + 1] * u[k]));
+            const V up = message(o1 * e, grads + 2 * GRADS * r.sources[i]), down = message(u[0] * e, at);
+            V ge = up * o1 + down * u[0];
+            g1 += up * e;
+            sum[0] += down * e;
             if (d.g) {
-                const V i3 = x.get(d.a3 + u), i4 = x.get(d.a4 + u), g = x.get(d.g + here), r = g * e;
-                ge += g * (1 + (o3 * i4 + o4 * i3));
-                g3o += r * i4;
-                g4o += r * i3;
-                x.add(d.g3 + u, r * o4);
-                x.add(d.g4 + u, r * o3);
+                const V g = x.load(d.g + here), both = g * e;
+                ge += g * (1 + (o3 * u[2] + o4 * u[1]));
+                g3 += both * u[2];
+                g4 += both * u[1];
+                sum[1] += both * o4;
+                sum[2] += both * o3;
             }
-            x.put(d.ge + here, ge);
+            x.store(d.ge + here, ge);
         }
-        x.add(d.g1 + t, g1o);
-        x.add(d.g3 + t, g3o);
-        x.add(d.g4 + t, g4o);
+        sums[3 * r.target] += g1;
+        sums[3 * r.target + 1] += g3;
+        sums[3 * r.target + 2] += g4;
     }
 };
 
-#define EXPORT(R, NAME)                                                                                           \
-    extern "C" void forward_##NAME(const Shape *s, const Forward<R> *d, long first, long last) {                  \
-        sweep<R, ForwardRow>(*s, *d, first, last);                                                                \
-    }                                                                                                             \
-    extern "C" void backward_##NAME(const Shape *s, const Backward<R> *d, long first, long last) {                \
-        sweep<R, BackwardRow>(*s, *d, first, last);                                                               \
+template <class R, bool whole> struct End {
+    static void nodes(const Tile<R, whole> &x, const Backward<R> &d) {
+        const auto *sums = x.of(d.sums, 3);
+        for (long v = 0; v < x.s.nodes; v++, sums += 3) {
+            x.store(d.ga + x.node(v, 0), sums[0]);
+            x.store(d.ga + x.node(v, 2), sums[1]);
+            x.store(d.ga + x.node(v, 3), sums[2]);
+        }
+    }
+};
+
+#define EXPORT(R, NAME)                                                                                  \
+    extern "C" void forward_##NAME(const Shape *s, const Forward<R> *d, long first, long last) {         \
+        each<R, Begin>(*s, *d, first, last);                                                             \
+        sweep<R, Send>(*s, *d, first, last);                                                             \
+        each<R, Receive>(*s, *d, first, last);                                                           \
+    }                                                                                                    \
+    extern "C" void backward_##NAME(const Shape *s, const Backward<R> *d, long first, long last) {       \
+        each<R, Return>(*s, *d, first, last);                                                            \
+        sweep<R, Resend>(*s, *d, first, last);                                                           \
+        each<R, End>(*s, *d, first, last);                                                               \
     }
 
 EXPORT(float, float32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,29 +11,24 @@ from torch.autograd.function import once_differentiable
 
 from nasplat.channels.graph import ParameterGraph
 from nasplat.metanet.edge_gated_fused import kernels_for
-from nasplat.metanet.edge_gated_kernels import Factors, Past, Received
+from nasplat.metanet.edge_gated_kernels import Past
 from nasplat.metanet.encoders import GraphEncoder
 from nasplat.metanet.layout import Layout, layout_of
 from nasplat.metanet.state import GraphState
-
-LEAST_VARIANCE = 1e-5
-"""A smaller variance counts as none, as in torch_geometric's aggregation."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Edges:
     """States (m, edges, H) in flat order, as a layer finds them.
 
-    base and between: earlier edges, kept for the backward pass, and the factors of the layers since, whose gates made
-    `states` out of them. keep: after how many layers edges are kept; 0 keeps none, which is for inference.
+    base and between: earlier edges, kept for the backward pass, and the factors of the layers since, whose gates
+    made `states` out of them. keep: after how many layers edges are kept; 0 keeps none, which is for inference.
     """
 
     layout: Layout
     states: Tensor
     keep: int = 0
     base: Tensor | None = None
-    between: tuple[Factors, ...] = ()
-    last: bool = False
+    between: tuple[Tensor, ...] = ()
 
 
 class EdgeGatedLayer(nn.Module):
@@ -54,71 +48,51 @@ class EdgeGatedLayer(nn.Module):
         self.combine = nn.Linear(4 * width, width)
         self.register_buffer("signs", torch.ones(width).index_fill_(0, torch.arange(width // 2, width), -1.0), False)
 
-    def factors(self, nodes: Tensor) -> Sequence[Tensor]:
-        """a1 to a4 of nodes (m, nodes, H)."""
-        return F.silu(self.maps(F.layer_norm(nodes, nodes.shape[-1:]))).chunk(4, dim=-1)
+    def factors(self, nodes: Tensor) -> Tensor:
+        """a1 to a4 of nodes (m, nodes, H), in a row: (m, nodes, 4 H)."""
+        return F.silu(self.maps(F.layer_norm(nodes, nodes.shape[-1:])))
 
     def forward(self, nodes: Tensor, edges: Edges) -> tuple[Tensor, Edges]:
         """Nodes (m, nodes, H) and edges after the layer; edges that are not kept are overwritten."""
-        a1, a2, a3, a4 = (a.contiguous() for a in self.factors(nodes))
-        factors = Factors(a1, a3, a4)
-        kept = edges.keep > 0 and len(edges.between) % edges.keep == 0
-        if kept:
+        factors = self.factors(nodes)
+        if edges.keep > 0 and len(edges.between) % edges.keep == 0:
             edges = replace(edges, base=edges.states, between=())
-        stats, states = EdgePass.apply(a1, a3, a4, edges.states, edges)  # type: ignore[no-untyped-call]
-        between = (*edges.between, Factors(*(a.detach() for a in factors.all)))
-        received = self.combined(stats, torch.stack([a2, a2 * self.signs], dim=1), edges.layout)
-        return nodes + received, replace(edges, states=states, between=between)
-
-    def combined(self, stats: Tensor, a2: Tensor, layout: Layout) -> Tensor:
-        """What nodes get, (m, nodes, H), from stats (m, 2, nodes, 4, H) and signed a2 (m, 2, nodes, H)."""
-        count = layout.degrees.to(stats.device).clamp(min=1)[..., None]
-        total, square, most, least = stats.unbind(dim=3)
-        mean = total / count
-        variance = (square / count - mean.square()) * a2.square()
-        deviation = torch.where(variance > LEAST_VARIANCE, variance.clamp(min=LEAST_VARIANCE).sqrt(), 0.0)
-        rising = a2 >= 0
-        highest, lowest = torch.where(rising, most, least) * a2, torch.where(rising, least, most) * a2
-        both = torch.cat([part.sum(1) for part in (mean * a2, deviation, highest, lowest)], dim=-1)
-        return F.linear(both, self.combine.weight, 2 * self.combine.bias)
+        received, states = EdgePass.apply(factors, edges.states, edges)  # type: ignore[no-untyped-call]
+        # one linear map of what came both ways is the sum of two, with its bias twice
+        nodes = nodes + F.linear(received, self.combine.weight, 2 * self.combine.bias)
+        return nodes, replace(edges, states=states, between=(*edges.between, factors.detach()))
 
 
 class EdgePass(torch.autograd.Function):
-    """A layer's pass over edges: stats and updated edges from a1, a3, a4 (m, nodes, H) and edges.
+    """A layer's pass over edges: what nodes receive, and updated edges, of factors (m, nodes, 4 H) and edges.
 
-    Saved are the factors, the stats and the edges last kept; in the backward pass a layer's edges are those times the
-    gates since, computed where they are used.
+    Saved are factors, a few numbers of each node, and the edges last kept; in the backward pass a layer's edges are
+    those times the gates since, computed where they are used.
     """
 
     @staticmethod
-    def forward(ctx, a1, a3, a4, states, edges):  # type: ignore[no-untyped-def]
-        """Stats (m, 2, nodes, 4, H), zero where no edge is, and updated edges: `states` itself but where it is kept."""
-        kernels, factors = kernels_for(states, a1), Factors(a1, a3, a4)
+    def forward(ctx, factors, states, edges):  # type: ignore[no-untyped-def]
+        """What nodes receive, (m, nodes, 4 H), and edges: in the memory of `states`, unless these are kept."""
         fresh = edges.keep > 0 and not edges.between
         out = torch.empty_like(states) if fresh else states
-        received = kernels.forward(edges.layout, factors, states, out, edges.keep > 0)
-        received.stats.masked_fill_((edges.layout.degrees == 0).to(a1.device)[:, :, None, None], 0)
+        received, stats = kernels_for(states, factors).forward(edges.layout, factors, states, out, edges.keep > 0)
         if not fresh:
             ctx.mark_dirty(states)
         if edges.keep:
-            ctx.edges, ctx.ties = replace(edges, states=states[:0], base=None), received.ties
-            ctx.save_for_backward(a1, a3, a4, received.stats, edges.base)
+            ctx.layout, ctx.between = edges.layout, edges.between
+            ctx.save_for_backward(factors, stats, edges.base)
         ctx.set_materialize_grads(False)
-        return received.stats, out
+        return received, out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grads, g):  # type: ignore[no-untyped-def]
-        """Gradients of a1, a3, a4 and edges; those of edges overwrite g, which no one else holds but the last."""
-        a1, a3, a4, stats, base = ctx.saved_tensors
-        grads = torch.zeros_like(stats) if grads is None else grads.contiguous().clone()
-        grads[..., 2:, :] /= ctx.ties.clamp(min=1)
-        if g is not None:
-            g = g.clone(memory_format=torch.contiguous_format) if ctx.edges.last else g.contiguous()
-        past = Past(Factors(a1, a3, a4), base, ctx.edges.between)
-        kernels = kernels_for(base, a1)
-        got = kernels.backward(ctx.edges.layout, past, Received(stats, ctx.ties), grads, g)
-        return *got.factors.all, got.edges, None
+        """Gradients of factors and edges; the latter in the memory of g, which no one else holds."""
+        factors, stats, base = ctx.saved_tensors
+        grads = torch.zeros_like(factors) if grads is None else grads
+        g = None if g is None else g.contiguous()
+        past = Past(factors, base, ctx.between)
+        return *kernels_for(base, factors).backward(ctx.layout, past, stats, grads, g), None
 
 
 class EdgeGated(nn.Module):
@@ -153,6 +127,6 @@ class EdgeGated(nn.Module):
         flat = layout.pack(state.edges, state.joins).to(self.edge_type or nodes.dtype)
         edges = Edges(layout, flat, self.keep if torch.is_grad_enabled() else 0)
         del state, flat
-        for number, layer in enumerate(self.layers, 1):
-            nodes, edges = layer(nodes, replace(edges, last=number == len(self.layers)))
+        for layer in self.layers:
+            nodes, edges = layer(nodes, edges)
         return GraphState(nodes, *layout.unpack(edges.states, graph.structure))

@@ -20,15 +20,8 @@ import torch
 from torch import Tensor
 
 from nasplat.files import content_hash
-from nasplat.metanet.edge_gated_kernels import (
-    Factors,
-    Gradients,
-    Kernels,
-    Past,
-    Received,
-    TorchKernels,
-    empty_stats,
-)
+from nasplat.metanet.edge_gated_kernels import Kernels, Past
+from nasplat.metanet.edge_gated_torch import TorchKernels
 from nasplat.metanet.layout import Layout
 
 SOURCE = Path(__file__).with_name("edge_gated.cpp")
@@ -44,55 +37,64 @@ class _Stack(ctypes.Structure):
 class _Shape(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_long) for name in ("batch", "nodes", "edges", "width", "stacks")),
-        *((name, ctypes.c_void_p) for name in ("stack", "sources", "targets")),
+        *((name, ctypes.c_void_p) for name in ("stack", "sources", "targets", "degrees")),
     ]
 
 
 class _Forward(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_void_p) for name in ("a1", "a3", "a4", "e", "out", "stats", "ties")]
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("a", "e", "out", "received", "ends", "stats")),
+        ("counted", ctypes.c_long),
+    ]
 
 
 class _Backward(ctypes.Structure):
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("a1", "a3", "a4", "e", "stats", "grads", "past3", "past4", "g")),
-        ("past", ctypes.c_long),
-        *((name, ctypes.c_void_p) for name in ("ge", "g1", "g3", "g4")),
+        *((name, ctypes.c_void_p) for name in ("a", "e", "past", "received", "g")),
+        *((name, ctypes.c_void_p) for name in ("ge", "ga", "ends", "stats", "grads", "sums")),
+        ("layers", ctypes.c_long),
     ]
 
 
+STATS, GRADS = 2 * 6, 2 * 6
+"""Vectors that a node has while messages are received, and while gradients return."""
+
+
 class FusedKernels:
-    """Kernels of a compiled library, for float32 and float64 on a CPU; torch's number of threads, by channels."""
+    """See Kernels: a compiled library, for float32 and float64 on a CPU; torch's number of threads, by channels."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self.library = library
 
     def forward(
-        self, layout: Layout, factors: Factors, edges: Tensor, out: Tensor | None, ties: bool
-    ) -> Received:
+        self, layout: Layout, factors: Tensor, edges: Tensor, out: Tensor, train: bool
+    ) -> tuple[Tensor, Tensor]:
         """See Kernels."""
-        received = empty_stats(layout, factors.a1, ties)
-        self._run("forward", layout, edges, _Forward(*map(_at, (*factors.all, edges, out, received.stats, received.ties))))
-        return received
+        factors, received = factors.contiguous(), torch.empty_like(factors)
+        ends, stats = _slots(factors, 3), _slots(factors, STATS)
+        data = _Forward(*map(_at, (factors, edges, out, received, ends, stats)), train)
+        self._run("forward", layout, edges, data)
+        return received, stats
 
-    def backward(self, layout: Layout, past: Past, received: Received, grads: Tensor, g: Tensor | None) -> Gradients:
+    def backward(
+        self, layout: Layout, past: Past, stats: Tensor, grads: Tensor, g: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """See Kernels."""
-        ge = torch.empty_like(past.edges) if g is None else g
-        sums = Factors(*(torch.zeros_like(a) for a in past.factors.all))
-        past3, past4 = (
-            torch.stack(list(parts)) if past.between else None
-            for parts in ([f.a3 for f in past.between], [f.a4 for f in past.between])
-        )
-        given = (*past.factors.all, past.edges, received.stats, grads, past3, past4, g)
-        data = _Backward(*map(_at, given), len(past.between), *map(_at, (ge, *sums.all)))
-        self._run("backward", layout, past.edges, data)
-        return Gradients(ge, sums)
+        factors, grads = past.factors.contiguous(), grads.contiguous()
+        ge, ga = torch.empty_like(past.edges) if g is None else g, torch.empty_like(factors)
+        between = torch.stack(past.between) if past.between else None
+        rows = [_slots(factors, slots) for slots in (3 + 2 * len(past.between), GRADS, 3)]
+        given = (factors, past.edges, between, grads, g, ge, ga, rows[0], stats, *rows[1:])
+        self._run("backward", layout, past.edges, _Backward(*map(_at, given), len(past.between)))
+        return ga, ge
 
     def _run(self, name: str, layout: Layout, edges: Tensor, data: ctypes.Structure) -> None:
         """Call a function of the library, its channels split among threads."""
         batch, count, width = edges.shape
         stacks, sources, targets = _tables(layout)
         shape = _Shape(
-            batch, layout.nodes, count, width, len(stacks), ctypes.addressof(stacks), _at(sources), _at(targets)
+            *(batch, layout.nodes, count, width, len(stacks), ctypes.addressof(stacks)),
+            *map(_at, (sources, targets, layout.degrees)),
         )
         call = getattr(self.library, f"{name}_{NAMES[edges.dtype]}")
         lanes = VECTOR_BYTES // edges.element_size()
@@ -154,6 +156,13 @@ def _tables(layout: Layout) -> tuple[ctypes.Array[_Stack], Tensor, Tensor]:
         for parts in ([s.sources for s in layout.stacks], [s.targets for s in layout.stacks])
     )
     return (_Stack * len(rows))(*rows), sources, targets
+
+
+def _slots(factors: Tensor, slots: int) -> Tensor:
+    """Room for so many vectors for each node and tile of factors (m, nodes, 4 H)."""
+    m, nodes, width = factors.shape
+    lanes = VECTOR_BYTES // factors.element_size()
+    return factors.new_empty(m, -(-width // 4 // lanes), nodes, slots, lanes)
 
 
 def _at(tensor: Tensor | None) -> int | None:

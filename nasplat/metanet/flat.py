@@ -45,7 +45,7 @@ class FlatEdgeGated(nn.Module):
 
 def flat_layer(layer: Any, passing: Any, h: Tensor, e: Tensor, edge_index: Tensor) -> tuple[Tensor, Tensor]:
     """Nodes (n, H) and edges (edges, H) after a layer; the formulas are in `EdgeGatedLayer`."""
-    a1, a2, a3, a4 = layer.factors(h)
+    a1, a2, a3, a4 = layer.factors(h).chunk(4, dim=-1)
     back = layer.combine(passing(edge_index.flip(0), a1, a2, e))
     forth = layer.combine(passing(edge_index, a1, a2, e * layer.signs))
     u, v = edge_index
