@@ -76,6 +76,8 @@ def pool(
         str, typer.Option(help="Its columns of latencies, with commas; * stands for any text.")
     ],
     key: Annotated[str | None, typer.Option(help="The key column of a file.")] = None,
+    labels: Annotated[int, typer.Option(min=2, help="Rows of each device to learn from, at most.")] = 900,
+    arguments: Annotated[str, typer.Option(help="Of the predictor latency_transfer, as JSON.")] = "{}",
     as_json: JsonOption = False,
 ) -> None:
     """Learn known devices of a study's space from a table: a pool from which ten samples tell a new one."""
@@ -84,7 +86,8 @@ def pool(
     from nasplat.study.pool import PoolOrder, fit_pool
 
     wanted = tuple(part.strip() for part in devices.split(",") if part.strip())
-    card = fit_pool(open_study(study), PoolOrder(table, wanted, key), output)
+    order = PoolOrder(table, wanted, key, labels, _arguments(arguments))
+    card = fit_pool(open_study(study), order, output)
     if as_json:
         typer.echo(json.dumps(asdict(card), indent=1))
         return

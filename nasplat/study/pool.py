@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 PLUG_IN = "latency_transfer"
 WAY = "give --pool: a folder that `nasplat fit pool` wrote, or the name of a pool that nasplat ships"
 
-SAMPLES, ASKED = 10, 2000
-"""Networks that a new device is learned from, as in HELP (arXiv:2106.08630), and those that this is judged on."""
+SAMPLES = 10
+"""Networks that a new device is learned from, as in HELP (arXiv:2106.08630)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,15 @@ class PoolOrder:
     """What to learn a pool from: columns of a table, one for each device, as names or patterns such as "1080ti_*".
 
     table: a published one by name, or the path of a CSV or Parquet file. key: the key column of a file of one's own.
+    labels: latencies of each device that are learned from at most, drawn at random; 900 are those of HELP
+    (arXiv:2106.08630). arguments: of the predictor `latency_transfer`.
     """
 
     table: str
     devices: tuple[str, ...]
     key: str | None = None
+    labels: int = 900
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 def fit_pool(study: StudyFolder, order: PoolOrder, folder: Path) -> Card:
@@ -55,8 +60,8 @@ def fit_pool(study: StudyFolder, order: PoolOrder, folder: Path) -> Card:
     """
     space, table = assemble(study).bench.space, open_table(order.table, key=order.key)
     columns = _columns(table, order.devices)
-    pool = _measured(table, columns, space)
-    predictor = make_predictor(PLUG_IN, {})
+    pool = _measured(table, columns, space, order.labels)
+    predictor = make_predictor(PLUG_IN, order.arguments)
     assert isinstance(predictor, Transfer)  # ours
     predictor.pretrain(pool)
     every = np.concatenate([np.asarray(y) for _, y in pool.values()])
@@ -121,14 +126,14 @@ def _columns(table: Table, patterns: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def _measured(table: Table, columns: Sequence[str], space: Space) -> dict[str, Measured]:
-    """Samples and milliseconds for each device."""
+def _measured(table: Table, columns: Sequence[str], space: Space, most: int) -> dict[str, Measured]:
+    """Samples and milliseconds for each device, at most so many."""
     samples = describe(space, table.archs(space))
     alive = np.array([sample.graph is None or bool(sample.graph.edges) for sample in samples])
     pool: dict[str, Measured] = {}
     for name in columns:
         y = table.numbers(name)
-        there = np.flatnonzero(alive & np.isfinite(y))
+        there = np.random.default_rng(0).permutation(np.flatnonzero(alive & np.isfinite(y)))[:most]
         try:
             pool[name] = [samples[i] for i in there], _positive(y[there])
         except NasplatError as error:
@@ -154,7 +159,7 @@ def _spearman_of_new(predictor: Transfer, pool: dict[str, Measured]) -> float:
     for device, (samples, numbers) in pool.items():
         y = np.asarray(numbers)
         order = np.random.default_rng(0).permutation(len(samples))
-        seen, asked = order[:SAMPLES], order[SAMPLES : SAMPLES + ASKED]
+        seen, asked = order[:SAMPLES], order[SAMPLES:]
         if len(asked) < 2:
             return float("nan")
         new = predictor.without([device]).fit([samples[i] for i in seen], y[seen])
@@ -164,4 +169,6 @@ def _spearman_of_new(predictor: Transfer, pool: dict[str, Measured]) -> float:
 
 def _options(order: PoolOrder) -> list[str]:
     key = [] if order.key is None else ["--key", order.key]
-    return ["--table", order.table, *key, "--devices", ",".join(order.devices)]
+    arguments = ["--arguments", json.dumps(dict(order.arguments))] if order.arguments else []
+    devices, labels = ",".join(order.devices), str(order.labels)
+    return ["--table", order.table, *key, "--devices", devices, "--labels", labels, *arguments]

@@ -140,7 +140,7 @@ KNOWN: dict[str, Known] = {
     "ofa": Known(
         files=("ofa/ofa_latency_ms.csv.gz",),
         key=("ks", "e", "d", "r"),
-        space=None,
+        space="ofa",
         kinds=tuple((f"{name}_*", *CLOCK) for name in ("2080ti", "titan_xp", "v100")),
         source="latencies of HELP (arXiv:2106.08630) on the space of Once-for-All (arXiv:1908.09791)",
     ),
