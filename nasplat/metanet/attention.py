@@ -22,10 +22,10 @@ class RelationalAttention(nn.Module):
     2 heads. Shapes: m networks of one form -> GraphState of width H.
     """
 
-    def __init__(self, width: int = 32, depth: int = 3, grid: int = 3, heads: int = 2) -> None:
+    def __init__(self, width: int = 32, layers: int = 3, grid: int = 3, heads: int = 2) -> None:
         super().__init__()
         self.encoder = GraphEncoder(width, grid)
-        self.layers = nn.ModuleList(AttentionLayer(width, heads) for _ in range(depth))
+        self.layers = nn.ModuleList(AttentionLayer(width, heads) for _ in range(layers))
 
     def forward(self, graph: ParameterGraph) -> GraphState:
         state = self.encoder(graph)
@@ -37,8 +37,8 @@ class RelationalAttention(nn.Module):
 
 
 class AttentionLayer(nn.Module):
-    """q_vu = Q x_v + Q' e, k_vu = K x_u + K' e, v_vu = V x_u + V' e; x_v attends over its edges, then a block of its own;
-    then e += SiLU(W e + W' x_u + W'' x_v). `heads` of them go along edges, as many against.
+    """q_vu = Q x_v + Q' e, k_vu = K x_u + K' e, v_vu = V x_u + V' e; x_v attends over its edges, then goes through a
+    perceptron; then e += SiLU(W e + W' x_u + W'' x_v). `heads` of them go along edges, as many against.
     """
 
     def __init__(self, width: int, heads: int) -> None:

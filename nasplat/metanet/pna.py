@@ -26,10 +26,10 @@ class Pna(nn.Module):
     and edges, even; grid: the largest kernel. Shapes: m networks of one form -> GraphState of width H.
     """
 
-    def __init__(self, width: int = 32, depth: int = 3, grid: int = 3) -> None:
+    def __init__(self, width: int = 32, layers: int = 3, grid: int = 3) -> None:
         super().__init__()
         self.encoder = GraphEncoder(width, grid)
-        self.layers = nn.ModuleList(PnaLayer(width) for _ in range(depth))
+        self.layers = nn.ModuleList(PnaLayer(width) for _ in range(layers))
 
     def forward(self, graph: ParameterGraph) -> GraphState:
         state = self.encoder(graph)

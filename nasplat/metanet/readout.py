@@ -16,8 +16,8 @@ Pooling: TypeAlias = Literal["mean", "max", "attention"]
 
 
 class Pool(nn.Module):
-    """Pools a set, (m, n, H) -> (m, H): by its mean, its largest numbers, or a mean weighted by the softmax of a learned
-    score (arXiv:1802.04712, without its gate)."""
+    """Pools a set, (m, n, H) -> (m, H): by its mean, its largest numbers, or a mean weighted by the softmax of a
+    learned score (arXiv:1802.04712, without its gate)."""
 
     def __init__(self, width: int, pooling: Pooling) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class LayerReadOut(nn.Module):
 
 
 class NetworkReadOut(nn.Module):
-    """Numbers of a whole network, (m, outputs), from codes of its rows: their mean, their largest, and the last row's."""
+    """Numbers of a whole network, (m, outputs), from codes of its rows: their mean, largest numbers, and the last."""
 
     def __init__(self, code: int, outputs: int, dropout: float = 0.1) -> None:
         super().__init__()
