@@ -18,7 +18,7 @@ ROWS = {
     7: {"cli"},
     6: {"study"},
     5: {"conformance", "export", "metric", "report"},
-    4: {"supernet"},
+    4: {"supernet", "zoo"},
     3: {"draw", "elastic", "metanet", "prediction", "scoring", "search", "store", "table"},
     2: {"channels", "data", "networks", "space"},
     1: {"arguments", "measure", "pareto", "plugins"},

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nasplat.cli import fit, read, scores, work
+from nasplat.cli import fit, read, scores, work, zoo
 
 app = typer.Typer(
     name="nasplat",
@@ -41,3 +41,4 @@ COMMANDS: dict[str, Callable[..., None]] = {
 for name, command in COMMANDS.items():
     app.command(name)(command)
 app.add_typer(fit.app)
+app.add_typer(zoo.app)

@@ -34,7 +34,7 @@ class Classifiers:
     seed: int = 0
     group_size: int = 50
     batch_size: int = 32
-    steps: tuple[int, int] = (20, 400)
+    steps: tuple[int, int] = (40, 400)
 
     def check(self, data: Dataset) -> None:
         """Raise InvalidStudy for settings that make no sense, or data that these networks cannot learn."""
@@ -166,20 +166,19 @@ def _batches(pupils: list[Pupil], split: Split) -> Callable[[int, int], tuple[Te
 
 def _judge(stack: Stack, pupils: list[Pupil], data: Dataset) -> list[Row]:
     """What became of each network: on its own examples with its own labels, and on the other two splits."""
-    outputs = outputs_of(stack, data.train.inputs)
-    own = [_figures(said[p.examples], p.labels[p.examples]) for said, p in zip(outputs, pupils, strict=True)]
-    others = {}
+    said = outputs_of(stack, data.train.inputs)
+    judged = {
+        "train": [_figures(o[p.examples], p.labels[p.examples]) for o, p in zip(said, pupils, strict=True)]
+    }
     for name, split in {"validation": data.validation, "test": data.test}.items():
-        others[name] = [_figures(said, split.targets) for said in outputs_of(stack, split.inputs)]
+        judged[name] = [_figures(o, split.targets) for o in outputs_of(stack, split.inputs)]
     sound = finite(stack.state()).tolist()
     rows: list[Row] = []
-    for k, train in enumerate(own):
-        row = {f"train_{key}": value for key, value in train.items()}
-        for name, figures in others.items():
-            row |= {f"{name}_{key}": value for key, value in figures[k].items()}
-        losses_known = all(row[f"{name}_loss"] is not None for name in ("train", "test"))
-        status = TRAINED if sound[k] and losses_known else DIVERGED
-        rows.append({**row, "gap": row["train_accuracy"] - row["test_accuracy"], "status": status})
+    for k in range(len(stack)):
+        row: Row = {f"{name}_{key}": value for name in judged for key, value in judged[name][k].items()}
+        known = all(row[f"{name}_loss"] is not None for name in judged)
+        row["gap"] = row["train_accuracy"] - row["test_accuracy"]
+        rows.append({**row, "status": TRAINED if sound[k] and known else DIVERGED})
     return rows
 
 

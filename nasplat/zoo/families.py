@@ -48,7 +48,8 @@ class Head(nn.Module):
         self.linear = nn.Linear(width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x.mean((2, 3)))
+        logits: Tensor = self.linear(x.mean((2, 3)))
+        return logits
 
 
 class Residual(nn.Module):
@@ -66,7 +67,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.act(self.norm1(self.conv1(x)))
-        return self.act(self.norm2(self.conv2(y)) + self.shortcut(x))
+        joined: Tensor = self.act(self.norm2(self.conv2(y)) + self.shortcut(x))
+        return joined
 
 
 class Attention(nn.Module):
@@ -83,7 +85,8 @@ class Attention(nn.Module):
         weights = (q @ k.transpose(-2, -1) / math.sqrt(d // HEADS)).softmax(
             -1
         )  # vmap would run the fused call in a loop
-        return self.proj((weights @ v).transpose(1, 2).reshape(n, t, d))
+        mixed: Tensor = self.proj((weights @ v).transpose(1, 2).reshape(n, t, d))
+        return mixed
 
 
 class Encoder(nn.Module):
@@ -97,7 +100,8 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+        added: Tensor = x + self.mlp(self.norm2(x))
+        return added
 
 
 class VisionTransformer(nn.Module):
@@ -115,7 +119,8 @@ class VisionTransformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.patches(x).flatten(2).transpose(1, 2) + self.positions
-        return self.linear(self.norm(self.encoders(tokens)).mean(1))
+        logits: Tensor = self.linear(self.norm(self.encoders(tokens)).mean(1))
+        return logits
 
 
 def plain(
@@ -194,7 +199,7 @@ def _layers(channels: int, width: int, depth: int) -> list[tuple[int, int, int]]
 class Family:
     """A function that makes networks, and the widths and depths that a zoo gives it."""
 
-    make: Callable[..., Any]
+    make: Callable[..., nn.Module]
     widths: tuple[int, ...]
     depths: tuple[int, ...]
 

@@ -14,10 +14,10 @@ from nasplat.zoo.families import ACTIVATIONS, FAMILIES, Form
 RECIPE, WEIGHTS, LABELS, ORDER, FORM = range(5)
 """What a generator (seed, purpose, number) is for: streams that do not touch each other."""
 
-OPTIMISERS: dict[str, tuple[float, float]] = {"adamw": (1e-3, 3e-2), "sgd": (1e-2, 1.0)}
+OPTIMISERS: dict[str, tuple[float, float]] = {"adamw": (1e-3, 3e-2), "sgd": (1e-2, 0.5)}
 """The optimisers by name, with the range of their learning rates; SGD has a momentum of 0.9."""
 
-WEIGHT_DECAY, INIT_SCALE, TRAIN_FRACTION = (1e-5, 1e-1), (0.5, 3.0), (0.05, 1.0)
+WEIGHT_DECAY, INIT_SCALE, TRAIN_FRACTION = (1e-5, 1e-1), (0.7, 4.0), (0.05, 1.0)
 LABEL_NOISE = (0.0, 0.4)
 
 

@@ -23,14 +23,16 @@ class Siren(nn.Module):
         self.frequency = frequency
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(sizes))
         self.last = nn.Linear(width, outputs)
-        for k, layer in enumerate((*self.layers, self.last)):
-            bound = 0.5 if k == 0 else math.sqrt(6 / width) / frequency
-            nn.init.uniform_(layer.weight, -bound, bound)  # type: ignore[arg-type]
+        for name, weight in self.named_parameters():
+            if name.endswith("weight"):
+                bound = 0.5 if name.startswith("layers.0") else math.sqrt(6 / width) / frequency
+                nn.init.uniform_(weight, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers:
             x = torch.sin(self.frequency * layer(x))
-        return self.last(x)
+        values: Tensor = self.last(x)
+        return values
 
 
 @dataclass(frozen=True, slots=True)

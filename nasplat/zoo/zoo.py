@@ -11,13 +11,23 @@ from torch import nn
 
 from nasplat.errors import DataError
 from nasplat.zoo.files import Origin, read_groups
-from nasplat.zoo.group import Group, Row, Skipped
+from nasplat.zoo.group import DIVERGED, Group, Row, Skipped
 
 if TYPE_CHECKING:
     import pandas as pd
 
 WHOLE, PARTS = "zoo.safetensors", "parts"
 """The file of a finished zoo in its folder, and the folder of its groups while it is being trained."""
+
+SUMMARY = {
+    "params": ("params", "median"),
+    "accuracy": ("test_accuracy", "median"),
+    "least": ("test_accuracy", "min"),
+    "most": ("test_accuracy", "max"),
+    "gap": ("gap", "median"),
+    "psnr_db": ("psnr_db", "median"),
+}
+"""Columns of a summary: what they are made of, and how."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +61,28 @@ class Zoo:
         import pandas as pd
 
         return pd.DataFrame(self.rows)
+
+    def summary(self) -> pd.DataFrame:
+        """By family, or for all where there is none: networks, those that diverged, and medians of what was judged.
+
+        For test accuracy also its range; for SIRENs the median PSNR in dB.
+        """
+        import pandas as pd
+
+        table = self.table
+        families = table["family"] if "family" in table else table["status"].map(lambda _: "all")
+        rows = []
+        for family, part in table.groupby(families, sort=False):
+            row = {
+                "family": family,
+                "networks": len(part),
+                "diverged": int((part["status"] == DIVERGED).sum()),
+            }
+            for name, (column, how) in SUMMARY.items():
+                if column in part:
+                    row[name] = float(part[column].astype(float).agg(how))
+            rows.append(row)
+        return pd.DataFrame(rows)
 
     def module(self, i: int) -> nn.Module:
         """Network i as an ordinary module of its own, in eval mode, on the CPU."""
