@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -60,7 +60,8 @@ def neurons(graph: ParameterGraph) -> MultiDiGraph:
 
 def rows(graph: ParameterGraph) -> MultiDiGraph:
     """A node for each row of neurons, named as it is: kind, size, depth, activation. An edge where a block or a join
-    goes from row to row, its key the parameter or the kind of join: kind, edges (how many), kernel.
+    goes from row to row, its key the parameter or the kind of join: kind, edges (how many); for blocks
+    also kernel and groups.
     """
     from networkx import MultiDiGraph
 
@@ -80,20 +81,16 @@ def row_names(form: GraphStructure) -> list[str]:
     return [f"{name} ({n})" if names.count(name) > 1 else name for n, name in enumerate(names)]
 
 
-def row_edges(form: GraphStructure) -> Iterator[tuple[int, int, str, dict[str, object]]]:
+def row_edges(form: GraphStructure) -> Iterator[tuple[int, int, str, dict[str, Any]]]:
     """Which rows a block or join connects: numbers of source and target row, name, and what is known."""
     starts = np.array([row.start for row in form.neurons])
     for block in form.blocks:
         for source, target, count in _pairs(starts, block.sources, block.targets):
-            yield (
-                source,
-                target,
-                block.parameter,
-                {"kind": block.kind, "edges": count, "kernel": block.kernel},
-            )
+            about = {"kind": block.kind, "edges": count, "kernel": block.kernel, "groups": len(block.sources)}
+            yield source, target, block.parameter, about
     for join in form.joins:
         for source, target, count in _pairs(starts, join.sources[:, None], join.targets[:, None]):
-            yield source, target, join.kind, {"kind": join.kind, "edges": count, "kernel": ()}
+            yield source, target, join.kind, {"kind": join.kind, "edges": count}
 
 
 def _pairs(starts: Numbers, sources: Numbers, targets: Numbers) -> list[tuple[int, int, int]]:

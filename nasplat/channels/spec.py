@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nasplat.channels.structure import GraphStructure, Numbers
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ class Frozen:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ChannelSpec:
     """What tracing found: spaces of channels, slots of tensors, frozen operations, and the form of the graph.
 
@@ -67,3 +72,14 @@ class ChannelSpec:
     frozen: tuple[Frozen, ...]
     structure: GraphStructure
     channel_of: Numbers
+
+    def __repr__(self) -> str:
+        from nasplat.channels.summary import summary
+
+        return summary(self)
+
+    def picture(self, path: str | Path | None = None) -> Figure:
+        """Rows of neurons, what they share and what connects them, see `nasplat.channels.picture`; saved at path."""
+        from nasplat.channels.picture import draw_channels
+
+        return draw_channels(self, path)

@@ -9,15 +9,16 @@ from nasplat.channels.structure import COLUMNS, JOINS
 KINDS = (
     "input",
     "conv",
+    "conv_transpose",
     "linear",
     "embedding",
+    "position",
+    "position_scale",
     "norm",
     "sum",
     "product",
     "constant",
-    "position",
-    "attention",
-    "recurrent",
+    "state",
     "opaque",
 )
 """Kinds of rows and of blocks."""
