@@ -69,7 +69,7 @@ def maker(form: Mapping[str, Any]) -> Callable[[], nn.Module]:
 
 def _content(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
-        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[HEADER])
             if header["version"] > VERSION:
                 raise DataError(f"{path} was written by a later nasplat; use that one")
