@@ -1,0 +1,60 @@
+"""Idioms of the wild, one between two layers: a permutation changes nothing, or is not allowed. Nothing is guessed."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import torch
+from torch import nn
+
+from nasplat.channels import channel_spec, parameter_graph
+from nasplat.channels.permutation import permute_state, random_permutation
+
+from .architectures import Entry
+from .conftest import Traced
+from .nets.idioms import FREE, IDIOMS, OPAQUE
+from .test_architectures import returned, with_state
+
+
+@cache
+def idiom(name: str) -> Traced:
+    inputs = ((2, 3, 4, 4),) if isinstance(IDIOMS[name]().get_submodule("stem"), nn.Conv2d) else ((2, 5, 3),)
+    entry = Entry(IDIOMS[name], inputs, ())
+    network, example = entry.network(), entry.example()
+    return Traced(network, example, channel_spec(network, example), parameter_graph(network, example))
+
+
+@pytest.mark.parametrize("name", IDIOMS)
+def test_every_permutation_that_is_allowed_keeps_the_function(name: str) -> None:
+    one = idiom(name)
+    wanted = one.network(*one.example)
+    for seed in range(5):
+        permutation = random_permutation(one.spec, torch.Generator().manual_seed(seed))
+        permuted = with_state(one.network, permute_state(one.spec, one.graph.tensors, permutation))
+        torch.testing.assert_close(permuted(*one.example), wanted, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", IDIOMS)
+def test_features_and_edges_hold_every_tensor(name: str) -> None:
+    tensors = idiom(name).graph.tensors
+    back = returned(idiom(name).graph)
+    assert [key for key in tensors if not torch.equal(back[key], tensors[key])] == []
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_channels_whose_order_has_no_meaning_are_free(name: str) -> None:
+    spec = idiom(name).spec
+    (slot,) = (s for s in spec.slots if s.parameter == "stem.weight" and s.axis == 0)
+    held = slot.channels[0].tolist()
+    (space,) = (s for s in spec.spaces if s.start <= held[0] < s.stop)
+    assert space.kind == "hidden"
+    assert sorted(held) == list(range(space.start, space.stop))
+    assert space.size == 8
+
+
+@pytest.mark.parametrize("name", OPAQUE)
+def test_what_is_not_understood_is_frozen_and_listed(name: str) -> None:
+    spec = idiom(name).spec
+    assert spec.frozen
+    assert {space.kind for space in spec.spaces} == {"input", "frozen", "output"}
