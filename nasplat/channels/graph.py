@@ -65,14 +65,18 @@ class ParameterGraph:
         self, features: Tensor, edges: Sequence[Tensor], keep: Collection[str] = ()
     ) -> ParameterGraph:
         """The graph with other node features (*batch, nodes, 10) and edges; what is in neither stays, and so do the
-        columns to keep, such as ("mean", "variance"). Each tensor keeps its type; gradients flow through.
+        columns to keep, such as ("mean", "variance"). Each tensor keeps its type; gradients flow through. A batch of
+        features and edges for one network gives a batch of networks.
         """
-        shapes, tensors = self.structure.shapes, dict(self.tensors)
+        shapes, front = self.structure.shapes, features.shape[:-2]
+        tensors = dict(self.tensors)
+        if front != self.batch:
+            tensors = {name: tensors[name].expand(*front, *shape) for name, shape in shapes.items()}
         for block, values in zip(self.structure.blocks, edges, strict=True):
             name = block.parameter
             tensors[name] = block.unview(values, shapes[name]).to(self.tensors[name].dtype)
         index = torch.from_numpy(_places(self.structure)).to(features.device)
-        flat = features.reshape(*features.shape[:-2], -1)[..., index]
+        flat = features.reshape(*front, -1)[..., index]
         sizes = [len(vector.nodes) for vector in self.structure.vectors]
         for vector, values in zip(self.structure.vectors, torch.split(flat, sizes, -1), strict=True):
             name = vector.parameter

@@ -147,6 +147,28 @@ def test_features_made_in_inference_mode_leave_nothing_that_breaks_a_later_gradi
     assert features.grad.sum() == 5
 
 
+def test_a_batch_of_edits_of_one_network_is_a_batch_of_networks(residual) -> None:
+    module, spec = residual
+    graph = graph_of(module, spec)
+    edits = torch.tensor([1.0, 2.0, 3.0])
+    edges = [edits[:, None, None, None, None] * edge for edge in graph.edges]
+    batch = graph.replace(graph.features.expand(3, -1, -1), edges, keep=("mean",))
+    assert batch.batch == (3,)
+    assert torch.equal(batch.tensors["bn1.running_mean"][2], module.bn1.running_mean)
+    assert torch.equal(unstack_graphs(batch)[1].edges[0], 2 * graph.edges[0])
+
+
+def test_features_and_edges_are_on_the_device_of_the_tensors(residual) -> None:
+    module, spec = residual
+    graph = graph_of(module, spec)
+    assert (
+        graph.features.device.type == "cpu"
+    )  # what is remembered of the structure must not be of this device
+    elsewhere = graph.to(device="meta")
+    again = elsewhere.replace(elsewhere.features, elsewhere.edges)
+    assert {tensor.device.type for tensor in again.tensors.values()} == {"meta"}
+
+
 def test_another_type_is_for_floats_only(residual) -> None:
     module, spec = residual
     double = graph_of(module, spec).to(dtype=torch.float64)
