@@ -134,7 +134,7 @@ def predictor(
     place: Place,
     /,
     *,
-    predictor: str = "blend",
+    predictor: str | None = None,
     arguments: dict[str, Any] | None = None,
     startup: int = 10,
     acquisition: AcquisitionName = "ei",
@@ -147,7 +147,9 @@ def predictor(
             "sampler 'predictor' learns from architectures, which a bare Optuna study does not have: name it in a "
             "study file, or make PredictorSampler(space, surrogate) yourself"
         )
-    surrogate = place.surrogates(place.space, predictor, arguments or {})
+    # Where a space gives graphs, their routes are columns for which a linear model is enough; encodings are not.
+    name = predictor or ("ridge" if place.space.notation.graph is not None else "blend")
+    surrogate = place.surrogates(place.space, name, arguments or {})
     hunt = Hunt(startup, acquisition, pool, parents)
     return PredictorSampler(place.space, surrogate, hunt, seed=place.seed)
 

@@ -15,7 +15,7 @@ from optuna.testing.pytest_samplers import BasicSamplerTestCase, MultiObjectiveS
 from nasplat.errors import NasplatError
 from nasplat.search import Hunt, Mirror, PredictorSampler, freeze, make_sampler
 from nasplat.search import predictor as module
-from nasplat.space import Arch, Space, categorical, ordinal
+from nasplat.space import Arch, ArchGraph, Notation, Space, categorical, ordinal
 
 Floats = NDArray[np.float64]
 SPACE = Space(
@@ -178,6 +178,19 @@ def test_the_arguments_of_a_study_file_reach_it_and_its_surrogate() -> None:
     assert sampler.hunt == Hunt(startup=5, acquisition="ucb", pool=7)
     mirror = Mirror(["minimize"], lambda seed: sampler, SPACE, 0)
     SPACE.validate(mirror.propose(0).arch)
+
+
+@pytest.mark.parametrize(("graph", "name"), [(None, "blend"), (lambda arch: ArchGraph((), ()), "ridge")])
+def test_the_predictor_that_is_not_named_depends_on_whether_there_are_graphs(graph: Any, name: str) -> None:
+    space = Space("s", SPACE.choices, notation=Notation(graph=graph))
+    asked: list[Any] = []
+
+    def surrogates(*given: Any) -> Linear:
+        asked.append(given)
+        return Linear(space)
+
+    make_sampler("predictor", {}, seed=1, space=space, surrogates=surrogates)
+    assert asked == [(space, name, {})]
 
 
 @pytest.mark.parametrize(
