@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import torch
 
-import nasplat
+from nasplat import __version__
 from nasplat.data import Dataset
 from nasplat.errors import DataError, InvalidStudy
 from nasplat.files import write_atomic
@@ -65,7 +65,7 @@ def train_zoo(
     folder, place = Path(folder), pick_device(device)
     _claim(folder, settings, data)
     if not (folder / WHOLE).is_file():
-        versions = {"nasplat": nasplat.__version__, "torch": torch.__version__}
+        versions = {"nasplat": __version__, "torch": torch.__version__}
         origin = {**_page(settings, data), "versions": versions, "device": device_info(place).to_json()}
         jobs = list(settings.jobs(data))
         _train(jobs, data, folder, (place, origin, watch or _silent))
