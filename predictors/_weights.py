@@ -32,7 +32,7 @@ class Body:
     backbone: BackboneName = "pna"
     width: int = 16
     layers: int = 3
-    grid: int = 3
+    grid: int = 7
     scales: bool = False
 
     def __post_init__(self) -> None:

@@ -17,13 +17,20 @@ class DeepSetsWeights(Metanet):
         *,
         width: int = 32,
         layers: int = 3,
-        grid: int = 3,
+        grid: int = 7,
         epochs: int = 60,
         members: int = 1,
         reach: float = 4.0,
     ) -> None:
-        chosen = {"width": width, "layers": layers, "grid": grid, "epochs": epochs, "members": members}
-        super().__init__(backbone="deep_sets", reach=reach, **chosen)
+        super().__init__(
+            backbone="deep_sets",
+            width=width,
+            layers=layers,
+            grid=grid,
+            epochs=epochs,
+            members=members,
+            reach=reach,
+        )
 
     @property
     def arguments(self) -> dict[str, Any]:

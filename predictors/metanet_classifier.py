@@ -34,7 +34,7 @@ class MetanetClassifier(WeightsPredictor):
         backbone: BackboneName = "pna",
         width: int = 16,
         layers: int = 3,
-        grid: int = 3,
+        grid: int = 7,
         epochs: int = 30,
         rate: float = 3e-3,
         batch: int = 64,

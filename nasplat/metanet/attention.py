@@ -22,7 +22,7 @@ class RelationalAttention(nn.Module):
     2 heads. Shapes: m networks of one form -> GraphState of width H.
     """
 
-    def __init__(self, width: int = 32, layers: int = 3, grid: int = 3, heads: int = 2) -> None:
+    def __init__(self, width: int = 32, layers: int = 3, grid: int = 7, heads: int = 2) -> None:
         super().__init__()
         self.encoder = GraphEncoder(width, grid)
         self.layers = nn.ModuleList(AttentionLayer(width, heads) for _ in range(layers))

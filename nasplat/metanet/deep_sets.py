@@ -17,7 +17,7 @@ class DeepSets(nn.Module):
     width H.
     """
 
-    def __init__(self, width: int = 32, layers: int = 3, grid: int = 3) -> None:
+    def __init__(self, width: int = 32, layers: int = 3, grid: int = 7) -> None:
         super().__init__()
         self.encoder = GraphEncoder(width, grid)
         self.nodes, self.edges = (_each(width, layers) for _ in range(2))

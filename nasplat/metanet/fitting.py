@@ -18,6 +18,9 @@ from nasplat.metanet.invariant import Invariant, in_parts
 Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """outputs (m, outputs), targets (m, ...) -> a scalar, a mean over the m."""
 
+BatchLoss: TypeAlias = Callable[[ParameterGraph, Tensor], Tensor]
+"""A batch of m networks and their rows (m,) among all -> a scalar, a mean over the m."""
+
 JUDGED_AT_ONCE = 256
 """Networks in one forward pass that is not trained."""
 
@@ -44,30 +47,46 @@ class Fitting:
 def fit(
     network: Invariant, groups: Sequence[Group], targets: Tensor, loss: Loss, fitting: Fitting
 ) -> list[float]:
-    """Train a network in place on the networks of some groups, whose rows number the targets (n, ...).
-
-    It ends in evaluation mode. The held-out loss after each epoch is returned. Splits, order and dropout draw from
-    torch's global random state.
-    """
+    """Train a network in place on the networks of some groups, whose rows number the targets (n, ...): see `train`."""
     network.learn_scales([group.graph for group in groups])
     with torch.no_grad():
         ready = [Group(group.rows, network.prepared(group.graph)) for group in groups]
-    kept = _held_out(len(targets), fitting)
-    trainer = _Trainer(network, ready, targets, loss)
-    rounds = sum(-(-int((~kept[group.rows]).sum()) // fitting.batch) for group in ready)
-    optimizer = torch.optim.AdamW(network.parameters(), fitting.rate, weight_decay=fitting.decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_share, fitting.epochs * rounds))
+
+    def loss_of(graph: ParameterGraph, rows: Tensor) -> Tensor:
+        heard = noisy(graph, fitting.noise) if network.training else graph
+        return loss(network.judged(heard), targets[rows])
+
+    return train(network, ready, loss_of, fitting)
+
+
+def train(module: nn.Module, groups: Sequence[Group], loss_of: BatchLoss, fitting: Fitting) -> list[float]:
+    """Train a module in place on n networks in groups; it ends in evaluation mode, as it was in its best epoch.
+
+    The held-out loss after each epoch is returned. Splits, order and dropout draw from torch's global random state.
+    """
+    n = sum(map(len, groups))
+    kept = _held_out(n, fitting)
+    steps = fitting.epochs * sum(-(-int((~kept[group.rows]).sum()) // fitting.batch) for group in groups)
+    optimizer = torch.optim.AdamW(module.parameters(), fitting.rate, weight_decay=fitting.decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_share, steps))
     losses: list[float] = []
-    best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    best = _copied(module)
     for _ in range(fitting.epochs):
-        trainer.round(~kept, optimizer, schedule, fitting)
-        losses.append(trainer.loss_of(kept) if kept.any() else -len(losses))
+        module.train()
+        for graph, rows in _batches(groups, ~kept, fitting.batch):
+            optimizer.zero_grad()
+            loss_of(graph, rows).backward()
+            nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+        module.eval()
+        losses.append(_mean_loss(groups, kept, loss_of) if kept.any() else -float(len(losses)))
         if losses[-1] <= min(losses):
-            best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+            best = _copied(module)
         if len(losses) - losses.index(min(losses)) > fitting.patience:
             break
-    network.load_state_dict(best)
-    network.eval()
+    module.load_state_dict(best)
+    module.eval()
     return losses
 
 
@@ -87,52 +106,26 @@ def _held_out(n: int, fitting: Fitting) -> Tensor:
     return chosen
 
 
-class _Trainer:
-    """A network among prepared groups and their targets."""
+def _batches(groups: Sequence[Group], wanted: Tensor, size: int) -> Iterator[tuple[ParameterGraph, Tensor]]:
+    """Wanted networks and their rows in random order, batches of different forms mixed."""
+    batches = []
+    for group in groups:
+        own = wanted[group.rows].nonzero().flatten()
+        batches += [(group, places) for places in own[torch.randperm(len(own))].split(size) if len(places)]
+    for i in torch.randperm(len(batches)).tolist():
+        group, places = batches[i]
+        yield taken(group.graph, places), torch.from_numpy(group.rows)[places]
 
-    def __init__(self, network: Invariant, groups: Sequence[Group], targets: Tensor, loss: Loss) -> None:
-        self.network, self.groups, self.targets, self.loss = network, groups, targets, loss
 
-    def round(
-        self,
-        wanted: Tensor,
-        optimizer: torch.optim.Optimizer,
-        schedule: torch.optim.lr_scheduler.LRScheduler,
-        fitting: Fitting,
-    ) -> None:
-        """One step for every batch."""
-        self.network.train()
-        for graph, targets in self._batches(wanted, fitting.batch):
-            optimizer.zero_grad()
-            outputs = self.network.judged(noisy(graph, fitting.noise))
-            self.loss(outputs, targets).backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
+@torch.no_grad()
+def _mean_loss(groups: Sequence[Group], wanted: Tensor, loss_of: BatchLoss) -> float:
+    """Over wanted networks."""
+    batches = _batches(groups, wanted, JUDGED_AT_ONCE)
+    return sum(len(rows) * float(loss_of(graph, rows)) for graph, rows in batches) / int(wanted.sum())
 
-    def _batches(self, wanted: Tensor, size: int) -> Iterator[tuple[ParameterGraph, Tensor]]:
-        """Wanted networks in random order, batches of different forms mixed."""
-        batches = []
-        for group in self.groups:
-            own = wanted[group.rows].nonzero().flatten()
-            own = own[torch.randperm(len(own))]
-            batches += (
-                [(group, rows) for rows in own.tensor_split(-(-len(own) // size)) if len(rows)]
-                if len(own)
-                else []
-            )
-        for i in torch.randperm(len(batches)).tolist():
-            group, rows = batches[i]
-            yield taken(group.graph, rows), self.targets[group.rows[rows.numpy()]]
 
-    @torch.no_grad()
-    def loss_of(self, wanted: Tensor) -> float:
-        """Mean loss of wanted networks."""
-        self.network.eval()
-        total = 0.0
-        for graph, targets in self._batches(wanted, JUDGED_AT_ONCE):
-            total += len(targets) * float(self.loss(self.network.judged(graph), targets))
-        return total / int(wanted.sum())
+def _copied(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
 
 def noisy(graph: ParameterGraph, deviation: float) -> ParameterGraph:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from nasplat.channels.graph import ParameterGraph
-from nasplat.channels.structure import GraphStructure
+from nasplat.channels.structure import Block, GraphStructure, Join, Vector
 from nasplat.errors import NasplatError
 
 
@@ -62,7 +62,8 @@ def fingerprint(structure: GraphStructure) -> str:
     text = hashlib.sha256(
         repr((structure.neurons, structure.rest, sorted(structure.shapes.items()))).encode()
     )
-    for part in (*structure.blocks, *structure.vectors, *structure.joins):
+    parts: list[Block | Vector | Join] = [*structure.blocks, *structure.vectors, *structure.joins]
+    for part in parts:
         for value in astuple(part):
             array = isinstance(value, np.ndarray)
             text.update(repr(value.shape if array else value).encode() + (value.tobytes() if array else b""))

@@ -26,16 +26,13 @@ class Limits:
     @classmethod
     def of(cls, graphs: Sequence[ParameterGraph], reach: float) -> Self:
         sizes = [_sizes(graph) for graph in graphs]
-        return cls(
-            **{name: (min(s[name] for s in sizes), max(s[name] for s in sizes)) for name in sizes[0]},
-            reach=reach,
-        )
+        neurons, edges, rows = ((min(s[name] for s in sizes), max(s[name] for s in sizes)) for name in sizes[0])
+        return cls(neurons, edges, rows, reach)
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> Self:
-        return cls(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
-        )
+        neurons, edges, rows = (tuple(entry[name]) for name in ("neurons", "edges", "rows"))
+        return cls(neurons, edges, rows, entry["reach"])
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

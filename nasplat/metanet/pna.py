@@ -26,7 +26,7 @@ class Pna(nn.Module):
     and edges, even; grid: the largest kernel. Shapes: m networks of one form -> GraphState of width H.
     """
 
-    def __init__(self, width: int = 32, layers: int = 3, grid: int = 3) -> None:
+    def __init__(self, width: int = 32, layers: int = 3, grid: int = 7) -> None:
         super().__init__()
         self.encoder = GraphEncoder(width, grid)
         self.layers = nn.ModuleList(PnaLayer(width) for _ in range(layers))

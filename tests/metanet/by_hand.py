@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nasplat.channels.graph import ParameterGraph
 from nasplat.channels.structure import Block, GraphStructure, Join, Neurons, Vector
 
+Nodes = NDArray[np.int64]
 Layer = tuple[str, int, tuple[int, ...]]
 """kind ("conv", "linear" or "depthwise"), neurons, kernel."""
 
@@ -56,7 +57,7 @@ def structure(
     return GraphStructure(tuple(rows), tuple(blocks), tuple(vectors), tuple(joins), (), positions, shapes)
 
 
-def _block(name: str, kind: str, before: NDArray, after: NDArray, kernel: tuple[int, ...]) -> Block:
+def _block(name: str, kind: str, before: Nodes, after: Nodes, kernel: tuple[int, ...]) -> Block:
     if kind == "depthwise":
         sources, targets = before[:, None], after[:, None]
     else:
@@ -65,7 +66,7 @@ def _block(name: str, kind: str, before: NDArray, after: NDArray, kernel: tuple[
     return Block(name, kind, sources, targets, kernel, 2 + len(kernel), split, tuple(range(len(split))))
 
 
-def nodes_of(row: Neurons) -> NDArray[np.int64]:
+def nodes_of(row: Neurons) -> Nodes:
     return np.arange(row.start, row.stop)
 
 
@@ -82,7 +83,7 @@ def filled(
     return ParameterGraph(form, {n: t.exp() if n.endswith("n.var") else t for n, t in tensors.items()})
 
 
-def relabelled(form: GraphStructure, seed: int) -> tuple[GraphStructure, NDArray[np.int64]]:
+def relabelled(form: GraphStructure, seed: int) -> tuple[GraphStructure, Nodes]:
     """The same form whose neurons have other numbers within their rows: new (nodes,) is the number that each got."""
     rng = np.random.default_rng(seed)
     new = np.arange(form.nodes)
@@ -95,7 +96,7 @@ def relabelled(form: GraphStructure, seed: int) -> tuple[GraphStructure, NDArray
     return replace(form, blocks=tuple(blocks), vectors=tuple(vectors), joins=tuple(joins)), new
 
 
-def permuted(graph: ParameterGraph, seed: int) -> tuple[ParameterGraph, NDArray[np.int64]]:
+def permuted(graph: ParameterGraph, seed: int) -> tuple[ParameterGraph, Nodes]:
     """The tensors of a network with the neurons of each hidden row in another order, its form as it was: for
     chains without depthwise layers and skips. old (nodes,): which neuron stands at each number now."""
     rng = np.random.default_rng(seed)
