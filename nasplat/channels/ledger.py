@@ -30,7 +30,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Edges:
-    """A weight as edges; like `structure.Block`, in numbers of the ledger."""
+    """A weight as edges; like `structure.Block`, in numbers of the ledger. out: the axis of its targets."""
 
     parameter: str
     kind: str
@@ -40,6 +40,7 @@ class Edges:
     axes: int
     split: tuple[int, ...]
     order: tuple[int, ...]
+    out: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
@@ -52,15 +54,18 @@ class Run(fx.Interpreter):
         rules: Mapping[str, Rule],
         modules: Mapping[str, Rule],
         tensors: Mapping[str, Tensor],
+        keep_places: frozenset[str] = frozenset(),
     ) -> None:
         from torch._subclasses.fake_tensor import FakeTensorMode
 
         super().__init__(graph)
         self.ledger, self.rules, self.layers, self.tensors = Ledger(), rules, modules, tensors
+        self.keep_places = keep_places
         self.held: Mapping[str, str] = {}
         self.constants: Mapping[str, Tensor] = {}
         self.mode = FakeTensorMode(allow_non_fake_inputs=True)
         self.names: dict[int, str] = {}
+        self.read: set[str] = set()
         for name, tensor in tensors.items():
             self.names.setdefault(id(tensor), name)
         self.shapes = {name: tensor.shape for name, tensor in tensors.items()}
@@ -69,11 +74,10 @@ class Run(fx.Interpreter):
         """A parameter or buffer by its name; any other tensor as it is, without data."""
         name = self.names.get(id(tensor))
         value = self.mode.from_tensor(tensor)
-        return (
-            value
-            if name is None or (not tensor.ndim and not tensor.is_floating_point())
-            else Weight(name, value)
-        )
+        if name is None or (not tensor.ndim and not tensor.is_floating_point()):
+            return value
+        self.read.add(name)
+        return Weight(name, value)
 
     def run_node(self, n: fx.Node) -> Any:
         self.running = n
@@ -125,15 +129,35 @@ class Run(fx.Interpreter):
         """The result of a call: shapes and sizes as they are, tensors with their numbers."""
         with self.mode, torch.no_grad():
             call.value = call.target(*bare(call.args), **bare(call.kwargs))
-        carried = list(carriers((call.args, call.kwargs)))
+        reads = isinstance(call.target, torch.nn.Module) and any(True for _ in call.target.parameters())
+        carried = reads or any(True for _ in carriers((call.args, call.kwargs)))
         if not carried or not any(isinstance(one, Tensor) for one in _leaves(call.value)):
             return call.value
-        return rule(self, call) if rule else self.unknown(call, UNKNOWN)
+        if rule is None:
+            return self.unknown(call, UNKNOWN)
+        if call.operation not in self.keep_places:
+            call.args, call.kwargs = mapped((call.args, call.kwargs), partial(self._without_places, call))
+        return rule(self, call)
+
+    def _without_places(self, call: Call, carrier: Activation | Weight) -> Activation | Weight:
+        """Neurons of places meet what is not known to have the same places: their order has a meaning."""
+        if isinstance(carrier, Weight) or carrier.places is None:
+            return carrier
+        self.ledger.freeze(
+            [carrier.places], Frozen(call.name, call.operation, "places of channels keep their order")
+        )
+        return replace(carrier, places=None)
 
     def unknown(self, call: Call, reason: str) -> Any:
-        """Freezes all that goes into a call; what comes out belongs to frozen neurons."""
+        """Freezes all that goes into a call; what comes out belongs to frozen neurons.
+
+        What is computed from parameters alone freezes what it meets later.
+        """
         carried = list(carriers((call.args, call.kwargs)))
         going_in = [one for one in carried if isinstance(one, Activation)]
+        if carried and not going_in:
+            name = next(one.name for one in carried if isinstance(one, Weight))
+            return mapped_tensors(call.value, lambda value: Weight(name, value, None, True))
         for one in carried:
             if isinstance(one, Weight):
                 self.ledger.mixed.append((one.name, Frozen(call.name, call.operation, reason)))

@@ -20,10 +20,11 @@ from nasplat.channels.values import NONE
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The tensors of a module: shapes by name, and second names of tensors that have two."""
+    """The tensors of a module: shapes by name, second names of tensors that have two, and those that nothing read."""
 
     shapes: Mapping[str, tuple[int, ...]]
     aliases: Mapping[str, str]
+    unread: tuple[str, ...] = ()
 
 
 def settle(ledger: Ledger, stored: Stored) -> ChannelSpec:
@@ -40,6 +41,10 @@ def settle(ledger: Ledger, stored: Stored) -> ChannelSpec:
     pairs = [*ledger.merges, *ledger.ties]
     pairs += equal_blocks(ledger, labels(ledger, pairs), place)
     found = find_spaces(ledger, labels(ledger, pairs), place)
+    for name in stored.unread:
+        ledger.freeze(
+            [], Frozen(name, "parameter", "nothing reads it in evaluation mode: its channels are not known")
+        )
     structure = _structure(ledger, stored, neurons, found.fixed)
     first = np.unique(neurons[1 : ledger.count], return_index=True)[1] + 1
     slots = [
@@ -116,7 +121,7 @@ def _lay_edges(ledger: Ledger, column: Column, axis: int) -> None:
     kind = "position" if column.column in ("bias", "shift") else "position_scale"
     order = (0, axis + 1, *(one + 1 for one in others))
     ledger.edges[name] = Edges(
-        name, kind, places.numbers[None], targets[None], (), len(shape), (1, *shape), order
+        name, kind, places.numbers[None], targets[None], (), len(shape), (1, *shape), order, axis
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from nasplat.channels.graph import ParameterGraph
-from nasplat.channels.rules import FUNCTIONS, MODULES
+from nasplat.channels.rules import FUNCTIONS, KEEP_PLACES, MODULES
 from nasplat.channels.run import UNKNOWN, Run
 from nasplat.channels.settling import Stored, settle
 from nasplat.channels.spec import ChannelSpec
@@ -43,7 +43,8 @@ def channel_spec(module: nn.Module, example: Example) -> ChannelSpec:
     an example that does not fit.
     """
     examples = [example] if isinstance(example, Tensor) else list(example)
-    with evaluating(module):
+    with evaluating(module), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what a network warns of, it warns of when it runs
         try:
             spec = _followed(module, _symbolic(module), examples)
         except Exception as error:  # tracing runs the user's forward on proxies, which may raise anything
@@ -78,17 +79,19 @@ def _symbolic(module: nn.Module) -> fx.GraphModule:
 
 
 def _followed(module: nn.Module, graph: fx.GraphModule, examples: Sequence[Tensor]) -> ChannelSpec:
-    run = Run(graph, FUNCTIONS, MODULES, dict(module.state_dict(keep_vars=True)))
+    run = _run(module, graph)
     run.run(*examples)
-    return settle(run.ledger, stored(module))
+    return settle(run.ledger, stored(module, run))
+
+
+def _run(module: nn.Module, graph: fx.GraphModule) -> Run:
+    return Run(graph, FUNCTIONS, MODULES, dict(module.state_dict(keep_vars=True)), frozenset(KEEP_PLACES))
 
 
 def _exported(module: nn.Module, examples: Sequence[Tensor]) -> ChannelSpec:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # export tells of its own ways
-        program = torch.export.export(module, tuple(examples), strict=False)
+    program = torch.export.export(module, tuple(examples), strict=False)
     signature = program.graph_signature
-    run = Run(program.graph_module, FUNCTIONS, MODULES, dict(module.state_dict(keep_vars=True)))
+    run = _run(module, program.graph_module)
     run.held = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     run.constants = {
         place: program.constants[name] for place, name in signature.inputs_to_lifted_tensor_constants.items()
@@ -97,7 +100,7 @@ def _exported(module: nn.Module, examples: Sequence[Tensor]) -> ChannelSpec:
     lifted = run.held.keys() | run.constants.keys()
     places = [node for node in program.graph.nodes if node.op == "placeholder"]
     run.run(*(None if str(node.target) in lifted else next(users) for node in places))
-    return settle(run.ledger, stored(module))
+    return settle(run.ledger, stored(module, run))
 
 
 def _untraceable(
@@ -138,8 +141,8 @@ def _name(module: nn.Module) -> str:
     return type(module).__name__
 
 
-def stored(module: nn.Module) -> Stored:
-    """Shapes of the tensors of its `state_dict`, and names of those that have two."""
+def stored(module: nn.Module, run: Run) -> Stored:
+    """The tensors of its `state_dict`, and which of its parameters a run did not read."""
     first: dict[int, str] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     aliases: dict[str, str] = {}
@@ -149,4 +152,6 @@ def stored(module: nn.Module) -> Stored:
             shapes[name] = tuple(tensor.shape)
         else:
             aliases[name] = known
-    return Stored(shapes, aliases)
+    read = run.read | run.ledger.edges.keys() | run.ledger.columns.keys()
+    unread = (name for name, _ in module.named_parameters() if name not in read)
+    return Stored(shapes, aliases, tuple(unread))

@@ -14,3 +14,14 @@ FUNCTIONS: dict[str, Rule] = {
     **products.RULES,
 }
 MODULES: dict[str, Rule] = modules.MODULES
+
+KEEP_PLACES = {
+    *moving.SAME,
+    *moving.MOVES,
+    *moving.VIEWS,
+    *pointwise.FUNCTIONS,
+    *modules.SAME,
+    *modules.MOVES,
+}
+KEEP_PLACES |= {*modules.ACTIVATIONS, "Linear", "linear", "getitem"}
+"""Operations whose rules carry neurons of places on, see `values.Activation`."""

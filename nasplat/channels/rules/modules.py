@@ -69,6 +69,12 @@ def function(run: Run, call: Call) -> Any:
     return pointwise.activated(run, call, call.args[0], call.operation.lower())
 
 
+def gated(run: Run, call: Call) -> Any:
+    """`nn.GLU`."""
+    call.kwargs = {"dim": call.target.dim}
+    return pointwise.gated(run, call)
+
+
 def softmax(run: Run, call: Call) -> Any:
     """`nn.Softmax` and `nn.LogSoftmax`."""
     call.kwargs = {"dim": call.target.dim}
@@ -97,6 +103,7 @@ MODULES: dict[str, Rule] = {
     "Upsample": reducing.pool,
     **dict.fromkeys(SAME, moving.same),
     **dict.fromkeys(MOVES, moving.move),
+    "GLU": gated,
     "Softmax": softmax,
     "LogSoftmax": softmax,
     **recurrent.MODULES,

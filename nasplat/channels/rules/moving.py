@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -25,14 +26,19 @@ MOVES = ("flatten", "unflatten", "permute", "transpose", "t", "movedim", "moveax
 """Operations that act on whole numbers as they act on values."""
 
 
+VIEWS = ("view", "reshape", "view_as", "reshape_as", "unsafe_view")
+
+
 def same(run: Run, call: Call) -> Any:
     """Gives its first argument."""
     source = next(carriers(call.args))
     if isinstance(source, Weight):
         return source
-    return mapped_tensors(
-        call.value, lambda value: Activation(value, source.numbers.expand(value.shape), source.fresh)
-    )
+
+    def kept(value: Tensor) -> Activation:
+        return replace(source, value=value, numbers=source.numbers.expand(value.shape))
+
+    return mapped_tensors(call.value, kept)
 
 
 def move(run: Run, call: Call) -> Any:
@@ -44,7 +50,20 @@ def move(run: Run, call: Call) -> Any:
     args, kwargs = mapped((call.args, dict(call.kwargs)), lambda one: _numbers(run, one))
     moved = _apply(call, *_plain(args), **_plain(kwargs))
     fresh = all(isinstance(one, Activation) and one.fresh for one in found)
+    if len(found) == 1 and isinstance(found[0], Activation) and found[0].places is not None:
+        return _with_places(call, moved, found[0].places, fresh)
     return _paired(call.value, moved, lambda value, numbers: Activation(value, numbers, fresh))
+
+
+def _with_places(call: Call, moved: Any, places: Tensor, fresh: bool) -> Any:
+    """The operation on neurons of places too."""
+    args, kwargs = mapped((call.args, dict(call.kwargs)), lambda one: places)
+    both = iter(_listed(_apply(call, *args, **kwargs)))
+    return _paired(call.value, moved, lambda value, numbers: Activation(value, numbers, fresh, next(both)))
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, Tensor) else value
 
 
 def _rearranged(call: Call, found: list[Weight]) -> Any:
@@ -167,7 +186,7 @@ OTHERWISE: dict[str, Callable[..., Any]] = {
 RULES: dict[str, Rule] = {
     **dict.fromkeys(SAME, same),
     **dict.fromkeys(MOVES, move),
-    **dict.fromkeys(("view", "reshape", "view_as", "reshape_as", "_unsafe_view"), view),
+    **dict.fromkeys(VIEWS, view),
     **dict.fromkeys(("pad", "constant_pad_nd"), pad),
     "getitem": item,
     "index_select": index_select,

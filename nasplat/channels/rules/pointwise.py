@@ -16,7 +16,7 @@ FUNCTIONS = ("relu", "relu6", "leaky_relu", "prelu_fixed", "elu", "selu", "celu"
              "hardsigmoid", "hardtanh", "sigmoid", "logsigmoid", "log_sigmoid", "tanh", "tanhshrink", "softplus",
              "softsign", "softshrink", "hardshrink", "threshold", "sin", "cos", "exp", "log", "sqrt", "rsqrt", "square",
              "abs", "erf", "reciprocal", "clamp", "clamp_min", "clamp_max", "clip", "sign", "floor", "round", "expm1",
-             "log1p", "pow", "neg", "nan_to_num", "positive", "rrelu", "glu_gate")  # fmt: skip
+             "log1p", "pow", "neg", "nan_to_num", "positive", "rrelu")  # fmt: skip
 """Functions of single numbers."""
 
 FRESH = ("neg", "positive", "mul", "div", "truediv", "true_divide")
@@ -42,7 +42,7 @@ def activated(run: Run, call: Call, source: Activation, word: str = "") -> Activ
     if source.fresh:
         for row in run.ledger.rows_of(source.numbers):
             row.activation = row.activation or word or call.operation
-    return Activation(call.value, source.numbers.expand(call.value.shape))
+    return replace(source, value=call.value, numbers=source.numbers.expand(call.value.shape), fresh=False)
 
 
 def combine(run: Run, call: Call) -> Any:
@@ -174,6 +174,15 @@ def attach(run: Run, call: Call, x: Activation, axis: int, weights: dict[str, We
     return Activation(call.value, spread(numbers, call.value.shape, axis), True)
 
 
+def gated(run: Run, call: Call) -> Any:
+    """`glu(x, axis)`: the first half times a gate that the second half opens."""
+    x = call.args[0]
+    if not isinstance(x, Activation):
+        return run.unknown(call, "a parameter goes through it")
+    kept, gate = x.numbers.chunk(2, call.argument(1, "dim", -1))
+    return together(run, call, "product", Activation(call.value, kept), Activation(call.value, gate))
+
+
 def prelu(run: Run, call: Call) -> Any:
     """A slope for each channel of axis 1, or one for all."""
     x, slope = call.args[:2]
@@ -189,4 +198,5 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(FUNCTIONS, function),
     **dict.fromkeys((*SUMS, *PRODUCTS), combine),
     "prelu": prelu,
+    "glu": gated,
 }

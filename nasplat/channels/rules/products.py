@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from nasplat.channels.rules.weighted import Layout, layer
 from nasplat.channels.run import Call, Rule, Run
-from nasplat.channels.values import NONE, Activation, Weight
+from nasplat.channels.values import NONE, Activation, Weight, carriers
 
 
 def matmul(run: Run, call: Call) -> Any:
@@ -87,6 +88,49 @@ def _passed(run: Run, call: Call, first: Activation, second: Activation, left: b
     return Activation(call.value, numbers.unsqueeze(-1 if left else -2).expand(shape))
 
 
+def einsum(run: Run, call: Call) -> Any:
+    """`einsum(equation, a, b)` of two activations: letters of both that do not come out meet, as in a product."""
+    equation = call.args[0]
+    operands = [one for one in carriers(call.args[1:]) if isinstance(one, Activation)]
+    letters = _letters(equation) if isinstance(equation, str) and len(operands) == 2 else None
+    if letters is None:
+        return run.unknown(call, "only two activations without repeated letters are followed through it")
+    first, second, out = letters
+    both = [letter for letter in first if letter in second and letter in out]
+    met = [letter for letter in first if letter in second and letter not in out]
+    left, right = ([letter for letter in one if letter not in (*both, *met)] for one in (first, second))
+    if not met or set(out) != {*both, *left, *right}:
+        return run.unknown(call, "it sums over letters of one operand, or none")
+    sizes = dict(zip(first + second, (*operands[0].value.shape, *operands[1].value.shape), strict=True))
+    one = _turned(operands[0], first, (both, left, met), sizes)
+    two = _turned(operands[1], second, (both, met, right), sizes)
+    whole, call.value = call.value, one.value @ two.value
+    result = product(run, call, one, two)
+    call.value = whole
+    if not isinstance(result, Activation):
+        return result
+    spread = result.numbers.reshape([sizes[letter] for letter in (*both, *left, *right)])
+    return Activation(whole, spread.permute([(*both, *left, *right).index(letter) for letter in out]))
+
+
+def _letters(equation: str) -> tuple[str, str, str] | None:
+    """Of two operands and of what comes out, where no operand repeats one."""
+    sides, _, out = equation.replace(" ", "").partition("->")
+    first, _, second = sides.partition(",")
+    plain = all(part.isalpha() and len(set(part)) == len(part) for part in (first, second, out))
+    return (first, second, out) if plain else None
+
+
+def _turned(
+    one: Activation, letters: str, parts: tuple[list[str], list[str], list[str]], sizes: dict[str, int]
+) -> Activation:
+    """With the axes of three parts in order, the last two parts being one axis each."""
+    order = [letters.index(letter) for part in parts for letter in part]
+    shape = [sizes[letter] for letter in parts[0]]
+    shape += [math.prod(sizes[letter] for letter in part) for part in parts[1:]]
+    return Activation(one.value.permute(order).reshape(shape), one.numbers.permute(order).reshape(shape))
+
+
 def attention(run: Run, call: Call) -> Any:
     """`scaled_dot_product_attention(q, k, v)`, each (..., heads, places, d)."""
     query, key, value = (call.argument(place, word) for place, word in enumerate(("query", "key", "value")))
@@ -123,5 +167,6 @@ def _see(run: Run, key: Activation, value: Activation) -> None:
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("matmul", "bmm", "mm", "__matmul__", "matmul_"), matmul),
+    "einsum": einsum,
     "scaled_dot_product_attention": attention,
 }

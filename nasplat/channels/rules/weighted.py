@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasplat.channels.ledger import Edges
+from nasplat.channels.ledger import Edges, Ledger
 from nasplat.channels.rules.pointwise import attach
 from nasplat.channels.run import Call, Rule, Run
-from nasplat.channels.values import NONE, Activation, Weight, spread
+from nasplat.channels.values import NONE, Activation, Weight, along, spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +62,36 @@ def layer(run: Run, call: Call, x: Any, axis: int, weights: tuple[Any, Any], lay
     stored = as_stored(weight, run.shapes[weight.name], layout)
     if stored is None:
         return run.unknown(call, "its weight is a rearranged part of a parameter")
+    if over_places(x, axis) and not bool(run.ledger.is_loose(x.numbers).any()):
+        return mixer(run, call, x, axis, (weight, bias, stored))
     sources = run.ledger.column(x.numbers, axis, name=call.name)
     targets = connect(run, call.name, weight.name, sources, stored)
     result = Activation(call.value, spread(targets, call.value.shape, axis), True)
     return attach(run, call, result, axis, {"bias": bias}) if isinstance(bias, Weight) else result
+
+
+def over_places(x: Activation, axis: int) -> bool:
+    """Whether a layer along an axis mixes places, each channel on its own, and not channels."""
+    still = bool((x.numbers == x.numbers.narrow(axis, 0, 1)).all())
+    return still and x.numbers.shape[axis] > 1 and len(x.numbers.unique()) > 1
+
+
+def mixer(run: Run, call: Call, x: Activation, axis: int, weights: tuple[Weight, Any, Layout]) -> Any:
+    """Neurons that stand for places, the same for all channels, behind a weight; channels stay."""
+    weight, bias, stored = weights
+    size = x.numbers.shape[axis]
+    known = x.places is not None and len(along(x.places, axis)) == 1
+    sources = (
+        along(x.places, axis)[0]
+        if known and x.places is not None
+        else positions(run, f"{call.name}.places", size)
+    )
+    targets = connect(run, call.name, weight.name, sources, stored)
+    made = Activation(call.value, spread(targets, call.value.shape, axis), True)
+    if isinstance(bias, Weight):
+        made = attach(run, call, made, axis, {"bias": bias})
+    numbers = x.numbers.narrow(axis, 0, 1).expand(call.value.shape)
+    return Activation(call.value, numbers, False, made.numbers)
 
 
 def as_stored(weight: Weight, shape: torch.Size, layout: Layout) -> Layout | None:
@@ -94,18 +120,20 @@ def connect(
     ledger, shape, groups = run.ledger, run.shapes[parameter], layout.groups
     outer = groups if layout.out else 1
     size = shape[layout.out] * outer
-    known = ledger.bindings.get((parameter, layout.out))
-    if known is not None:
+    if parameter in ledger.edges:
         return _again(run, parameter, sources, layout)
     targets = ledger.row(name, layout.kind, size).numbers if targets is None else targets
-    ledger.bind(parameter, layout.into, sources.reshape(groups, -1) if not layout.out else sources)
-    ledger.bind(parameter, layout.out, targets.reshape(groups, -1) if layout.out else targets)
     members = sources.reshape(groups, -1), targets.reshape(groups, -1)
+    for axis, grouped, numbers in zip(
+        (layout.into, layout.out), (not layout.out, layout.out), members, strict=True
+    ):
+        if not grouped or numbers.shape[1] > 1 or groups == 1:
+            ledger.bind(parameter, axis, numbers if grouped else numbers.reshape(-1))
     if groups > 1:
         _tie_groups(run, *members)
     split, order = _reading(shape, layout)
     ledger.edges[parameter] = Edges(
-        parameter, layout.kind, *members, tuple(shape[2:]), len(shape), split, order
+        parameter, layout.kind, *members, tuple(shape[2:]), len(shape), split, order, layout.out
     )
     return targets
 
@@ -129,9 +157,14 @@ def _tie_groups(run: Run, sources: Tensor, targets: Tensor) -> None:
 def _again(run: Run, parameter: str, sources: Tensor, layout: Layout) -> Tensor:
     """A weight used for the second time: both inputs are tied, and its outputs are the same neurons."""
     ledger = run.ledger
-    known = ledger.bindings[(parameter, layout.into)].numbers.reshape(-1)
-    ledger.join("position", sources, known)
-    return ledger.bindings[(parameter, layout.out)].numbers.reshape(-1)
+    ledger.join("position", sources, _bound(ledger, parameter, layout.into))
+    return _bound(ledger, parameter, layout.out)
+
+
+def _bound(ledger: Ledger, parameter: str, axis: int) -> Tensor:
+    """The neurons at both ends of a parameter's edges, by axis."""
+    edges = ledger.edges[parameter]
+    return (edges.targets if edges.out == axis else edges.sources).reshape(-1)
 
 
 def embedding(run: Run, call: Call) -> Any:
@@ -139,9 +172,8 @@ def embedding(run: Run, call: Call) -> Any:
     weight = next((one for one in call.args if isinstance(one, Weight)), None)
     if weight is None or weight.elements is not None or weight.mixed:
         return run.unknown(call, "its weight is not a plain parameter")
-    known = run.ledger.bindings.get((weight.name, 1))
-    if known is not None:
-        return Activation(call.value, spread(known.numbers[0], call.value.shape, -1))
+    if weight.name in run.ledger.edges:
+        return Activation(call.value, spread(_bound(run.ledger, weight.name, 1), call.value.shape, -1))
     tokens = positions(run, call.name, run.shapes[weight.name][0])
     targets = connect(run, call.name, weight.name, tokens, Layout("embedding", 1, 0))
     return Activation(call.value, spread(targets, call.value.shape, -1), True)
