@@ -159,9 +159,9 @@ def _repeated(one: Activation, query: Activation) -> Activation:
 
 
 def _see(run: Run, key: Activation, value: Activation) -> None:
-    """Values depend on keys, and through these on queries, of their head: one edge for each, where heads fit."""
-    one, two = key.numbers[..., 0, :], value.numbers[..., 0, :]
-    if one.shape == two.shape and bool((one > NONE).all() & (two > NONE).all()):
+    """Values depend on keys, and through these on queries, of their head: on all alike, where heads fit."""
+    one, two = key.numbers[..., 0, :, None], value.numbers[..., 0, None, :]
+    if one.shape[:-2] == two.shape[:-2] and bool((one > NONE).all() & (two > NONE).all()):
         run.ledger.join("attention", one, two)
 
 

@@ -90,7 +90,7 @@ def attention(run: Run, call: Call) -> Any:
     inner = _projected(run, call, sources)
     queries, keys, values = (one.reshape(module.num_heads, -1) for one in inner)
     run.ledger.join("product", keys, queries)
-    run.ledger.join("attention", keys, values)
+    run.ledger.join("attention", keys[:, :, None], values[:, None, :])  # every key of a head to every value
     run.ledger.tie(run.ledger.group(queries), run.ledger.group(values))
     out = f"{call.name}.out_proj"
     targets = connect(run, out, f"{out}.weight", values.reshape(-1), Layout("linear"))
