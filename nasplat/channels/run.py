@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, fx
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from nasplat.channels.ledger import Ledger
 from nasplat.channels.spec import Frozen
@@ -56,8 +58,6 @@ class Run(fx.Interpreter):
         tensors: Mapping[str, Tensor],
         keep_places: frozenset[str] = frozenset(),
     ) -> None:
-        from torch._subclasses.fake_tensor import FakeTensorMode
-
         super().__init__(graph)
         self.ledger, self.rules, self.layers, self.tensors = Ledger(), rules, modules, tensors
         self.keep_places = keep_places
@@ -71,13 +71,12 @@ class Run(fx.Interpreter):
         self.shapes = {name: tensor.shape for name, tensor in tensors.items()}
 
     def weight(self, tensor: Tensor) -> Weight | Tensor:
-        """A parameter or buffer by its name; any other tensor as it is, without data."""
+        """A parameter or buffer by its name, without data; any other tensor as it is."""
         name = self.names.get(id(tensor))
-        value = self.mode.from_tensor(tensor)
         if name is None or (not tensor.ndim and not tensor.is_floating_point()):
-            return value
+            return tensor
         self.read.add(name)
-        return Weight(name, value)
+        return Weight(name, self.mode.from_tensor(tensor))
 
     def run_node(self, n: fx.Node) -> Any:
         self.running = n
@@ -86,17 +85,19 @@ class Run(fx.Interpreter):
 
     def placeholder(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         value = super().placeholder(target, args, kwargs)
+        if target in self.held and not self.running.users:
+            return None
         if target in self.held:
             return self.weight(self.tensors[self.held[str(target)]])
         if target in self.constants:
-            return self.mode.from_tensor(self.constants[str(target)])
+            return self.constants[str(target)]
         return self.entered(str(target), value) if isinstance(value, Tensor) else value
 
-    def entered(self, name: str, value: Tensor) -> Activation:
-        """A tensor from outside: one neuron for each element of one example, none where it holds no real numbers."""
-        fake = self.mode.from_tensor(value)
+    def entered(self, name: str, value: Tensor) -> Activation | Tensor:
+        """A tensor from outside: one neuron for each element of one example; whole numbers as they are."""
         if not value.is_floating_point() or not value.ndim:
-            return Activation(fake, torch.zeros(value.shape, dtype=torch.long))
+            return value
+        fake = self.mode.from_tensor(value)
         row = self.ledger.row(name, "input", value[0].numel())
         self.ledger.loose.append(row)
         self.ledger.ends["input"].append(row.numbers)
@@ -127,9 +128,11 @@ class Run(fx.Interpreter):
 
     def apply(self, call: Call, rule: Rule | None) -> Any:
         """The result of a call: shapes and sizes as they are, tensors with their numbers."""
-        with self.mode, torch.no_grad():
-            call.value = call.target(*bare(call.args), **bare(call.kwargs))
+        args, kwargs = bare(call.args), bare(call.kwargs)
         reads = isinstance(call.target, torch.nn.Module) and any(True for _ in call.target.parameters())
+        shapes_only = reads or any(isinstance(one, FakeTensor) for one in _leaves((args, kwargs)))
+        with self.mode if shapes_only else nullcontext(), torch.no_grad():
+            call.value = call.target(*args, **kwargs)
         carried = reads or any(True for _ in carriers((call.args, call.kwargs)))
         if not carried or not any(isinstance(one, Tensor) for one in _leaves(call.value)):
             return call.value
@@ -208,6 +211,8 @@ def _read_twice(carrier: Activation | Weight) -> Activation | Weight:
 
 
 def _leaves(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return _leaves(list(value.values()))
     if isinstance(value, tuple | list) and not isinstance(value, torch.Size):
         return [leaf for one in value for leaf in _leaves(one)]
     return [value]
