@@ -32,36 +32,15 @@ def neurons(graph: ParameterGraph) -> MultiDiGraph:
             f"{graph!r} is too large to read: `to_networkx(rows=True)` has one node for each row"
         )
     found = MultiDiGraph()
-    for row in form.neurons:
-        for node in range(row.start, row.stop):
-            found.add_node(
-                node,
-                row=row.name,
-                kind=row.kind,
-                channel=node - row.start,
-                depth=row.depth,
-                activation=row.activation,
-                position=int(form.positions[node]),
-            )
-    features = graph.features.tolist()
-    for vector in form.vectors:
-        for node in vector.nodes.tolist():
-            found.nodes[node][feature_names()[vector.feature]] = features[node][vector.feature]
-    for block, edges in zip(form.blocks, graph.edges, strict=True):
-        kernels = edges.reshape(-1, edges.shape[-1]).tolist()
-        for source, target, kernel in zip(*block_ends(block).tolist(), kernels, strict=True):
-            weight = kernel if block.kernel else kernel[0]
-            found.add_edge(source, target, key=block.parameter, kind=block.kind, weight=weight)
-    for join in form.joins:
-        for source, target in zip(join.sources.tolist(), join.targets.tolist(), strict=True):
-            found.add_edge(source, target, key=join.kind, kind=join.kind, weight=1.0)
+    _add_neurons(found, graph)
+    _add_edges(found, graph)
     return found
 
 
 def rows(graph: ParameterGraph) -> MultiDiGraph:
     """A node for each row of neurons, named as it is: kind, size, depth, activation. An edge where a block or a join
-    goes from row to row, its key the parameter or the kind of join: kind, edges (how many); for blocks
-    also kernel and groups.
+    goes from row to row, its key the parameter or the kind of join: kind, edges (how many), and a block's kernel and
+    groups.
     """
     from networkx import MultiDiGraph
 
@@ -73,6 +52,30 @@ def rows(graph: ParameterGraph) -> MultiDiGraph:
     for source, target, key, about in row_edges(form):
         found.add_edge(names[source], names[target], key=key, **about)
     return found
+
+
+def _add_neurons(found: MultiDiGraph, graph: ParameterGraph) -> None:
+    form, names = graph.structure, feature_names()
+    for row in form.neurons:
+        about = {"row": row.name, "kind": row.kind, "depth": row.depth, "activation": row.activation}
+        for node in range(row.start, row.stop):
+            place = {"channel": node - row.start, "position": int(form.positions[node])}
+            found.add_node(node, **about, **place)
+    features = graph.features.tolist()
+    for vector in form.vectors:
+        for node in vector.nodes.tolist():
+            found.nodes[node][names[vector.feature]] = features[node][vector.feature]
+
+
+def _add_edges(found: MultiDiGraph, graph: ParameterGraph) -> None:
+    for block, edges in zip(graph.structure.blocks, graph.edges, strict=True):
+        kernels = edges.reshape(-1, edges.shape[-1]).tolist()
+        for source, target, kernel in zip(*block_ends(block).tolist(), kernels, strict=True):
+            weight = kernel if block.kernel else kernel[0]
+            found.add_edge(source, target, key=block.parameter, kind=block.kind, weight=weight)
+    for join in graph.structure.joins:
+        for source, target in zip(join.sources.tolist(), join.targets.tolist(), strict=True):
+            found.add_edge(source, target, key=join.kind, kind=join.kind, weight=1.0)
 
 
 def row_names(form: GraphStructure) -> list[str]:

@@ -60,7 +60,7 @@ def check_finite(rest: Sequence[str], tensors: Mapping[str, Tensor]) -> None:
             wrong = tensor.isnan() if name in rest else ~tensor.isfinite()
             if count := int(wrong.sum()):
                 raise NasplatError(
-                    f"{count} of the {tensor.numel()} numbers of {name!r} are not finite; nothing was written"
+                    f"{count} of the {tensor.numel()} numbers of {name!r} are not finite; give finite weights"
                 )
 
 

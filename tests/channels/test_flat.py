@@ -205,6 +205,13 @@ def test_a_named_graph_holds_every_neuron_and_weight(small, residual) -> None:
     assert named.edges[4, 8, "sum"] == {"kind": "sum", "weight": 1.0}
 
 
+def test_a_graph_too_large_to_read_is_refused_with_the_way_out(small, monkeypatch) -> None:
+    monkeypatch.setattr("nasplat.channels.readable.LIMIT", 51)
+    with pytest.raises(NasplatError, match="rows=True"):
+        small.to_networkx()
+    assert small.to_networkx(rows=True).number_of_nodes() == 4
+
+
 def test_rows_of_a_large_graph_keep_the_counts_of_edges(graph) -> None:
     named = graph.to_networkx(rows=True)
     assert list(named) == [row.name for row in graph.structure.neurons]
