@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nasplat.channels import ParameterGraph, parameter_graph
+
 Row = dict[str, Any]
 TRAINED, DIVERGED = "trained", "diverged"
 
@@ -54,6 +56,14 @@ class Group:
         module = self.fresh().to(dtype=next(t.dtype for t in self.tensors.values() if t.is_floating_point()))
         module.load_state_dict({name: tensor[k] for name, tensor in self.tensors.items()})
         return module.eval()
+
+    def graph(self, example: Tensor) -> ParameterGraph:
+        """All networks as one graph of their parameters: one trace, tensors with a leading axis m, nothing copied.
+
+        example: an input (n, ...), whose numbers do not matter.
+        """
+        form = parameter_graph(self.fresh().eval(), example).structure
+        return ParameterGraph(form, {name: self.tensors[name] for name in form.shapes})
 
     def keep(self, which: list[int]) -> Group:
         """Only some of its networks, by their places in the group."""

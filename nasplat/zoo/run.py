@@ -68,20 +68,21 @@ def train_zoo(
         versions = {"nasplat": __version__, "torch": torch.__version__}
         origin = {**_page(settings, data), "versions": versions, "device": device_info(place).to_json()}
         jobs = list(settings.jobs(data))
-        _train(jobs, data, folder, (place, origin, watch or _silent))
+        for job in _unfinished(jobs, folder, watch or _silent):
+            write_groups(_part(folder, job), [job.train(data, place)], origin)
         _join([_part(folder, job) for job in jobs], folder, origin)
     shutil.rmtree(folder / PARTS, ignore_errors=True)
     return open_zoo(folder)
 
 
-def _train(jobs: Sequence[Job], data: Dataset, folder: Path, how: tuple[torch.device, Origin, Watch]) -> None:
-    place, origin, watch = how
+def _unfinished(jobs: Sequence[Job], folder: Path, watch: Watch) -> Iterator[Job]:
+    """The jobs whose networks are not there yet; tells how far the zoo is before the first and after each."""
     left = [job for job in jobs if not _finished(_part(folder, job), job)]
     total = sum(len(job.numbers) for job in jobs)
     done = total - sum(len(job.numbers) for job in left)
     watch(done, total, "")
     for job in left:
-        write_groups(_part(folder, job), [job.train(data, place)], origin)
+        yield job
         done += len(job.numbers)
         watch(done, total, job.name)
 

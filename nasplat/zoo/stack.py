@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class Stack:
             self.rows if rows is None else rows, [math.prod(s) for s in self.shapes.values()], 1
         )
         return {
-            name: part.unflatten(1, shape) if shape else part[:, 0]
+            name: part.view(len(part), *shape)
             for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
         }
 
@@ -66,7 +67,7 @@ def stack_modules(modules: Sequence[nn.Module]) -> Stack:
     rows = torch.stack([torch.cat([p.detach().flatten() for p in m.parameters()]) for m in modules])
     named = [dict(module.named_buffers()) for module in modules]
     buffers = {name: torch.stack([b[name] for b in named]) for name in named[0]}
-    return Stack(modules[0].to("meta"), shapes, rows, buffers)
+    return Stack(copy.deepcopy(modules[0]).to("meta"), shapes, rows, buffers)
 
 
 def on_device(stack: Stack, device: torch.device) -> Stack:

@@ -31,7 +31,7 @@ def toy(dtype: torch.dtype = torch.float32, n: int = 40) -> Dataset:
 
 def jobs(family: str, data: Dataset, **settings: object) -> list[Job]:
     given = {"group_size": 3, "batch_size": BATCH, "steps": (2, 6), **settings}
-    return list(Classifiers(3, (family,), 5, **given).jobs(data))  # type: ignore[arg-type]
+    return list(Classifiers(3, (family,), 5, **given).jobs(data))
 
 
 def alone(job: Job, k: int, data: Dataset) -> nn.Module:
@@ -111,8 +111,8 @@ def test_running_statistics_are_each_networks_own_and_stop_with_it() -> None:
 def test_a_network_does_not_depend_on_those_beside_it() -> None:
     data = toy(torch.float64)
     settings = {"count": 4, "families": ("plain",), "steps": (2, 6), "batch_size": BATCH}
-    (wide,) = Classifiers(**settings, group_size=4).jobs(data)  # type: ignore[arg-type]
-    narrow = next(Classifiers(**settings, group_size=2).jobs(data))  # type: ignore[arg-type]
+    (wide,) = Classifiers(**settings, group_size=4).jobs(data)
+    narrow = next(Classifiers(**settings, group_size=2).jobs(data))
     one, other = wide.train(data, CPU), narrow.train(data, CPU)
     for name, tensor in other.tensors.items():
         torch.testing.assert_close(one.tensors[name][:2], tensor, rtol=1e-10, atol=1e-10)
@@ -168,10 +168,10 @@ def pictures(n: int = 6) -> Dataset:
 
 
 def siren_alone(job: object, k: int, target: Tensor) -> nn.Module:
-    module = job.network(k, SirenForm(8, 2, 10.0, 2))  # type: ignore[attr-defined]
+    module = job.network(k, SirenForm(8, 2, 10.0, 2))
     optimiser = torch.optim.Adam(module.parameters(), 1e-3)
     x = places(4, 5)
-    for _ in range(job.settings.steps):  # type: ignore[attr-defined]
+    for _ in range(job.settings.steps):
         optimiser.zero_grad()
         F.mse_loss(module(x), target).backward()
         optimiser.step()
