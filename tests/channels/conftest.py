@@ -9,9 +9,7 @@ from functools import cache
 import pytest
 from torch import Tensor, nn
 
-from nasplat.channels import channel_spec, parameter_graph
-from nasplat.channels.graph import ParameterGraph
-from nasplat.channels.spec import ChannelSpec
+from nasplat.channels import ChannelSpec, ParameterGraph, channel_spec
 
 from .architectures import ALL
 
@@ -28,8 +26,14 @@ class Traced:
 
 @cache
 def trace(name: str) -> Traced:
-    network, example = ALL[name].network(), ALL[name].example()
-    return Traced(network, example, channel_spec(network, example), parameter_graph(network, example))
+    return traced_once(ALL[name].network(), ALL[name].example())
+
+
+def traced_once(network: nn.Module, example: tuple[Tensor, ...]) -> Traced:
+    """A trace with its graph, which is what `parameter_graph` gives, without tracing again for it."""
+    spec, state = channel_spec(network, example), network.state_dict()
+    graph = ParameterGraph(spec.structure, {name: state[name] for name in spec.structure.shapes})
+    return Traced(network, example, spec, graph)
 
 
 @pytest.fixture(scope="session")

@@ -8,11 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from nasplat.channels import channel_spec, parameter_graph
 from nasplat.channels.permutation import permute_state, random_permutation
 
 from .architectures import Entry
-from .conftest import Traced
+from .conftest import Traced, traced_once
 from .nets.idioms import FREE, IDIOMS, OPAQUE
 from .test_architectures import returned, with_state
 
@@ -21,8 +20,7 @@ from .test_architectures import returned, with_state
 def idiom(name: str) -> Traced:
     inputs = ((2, 3, 4, 4),) if isinstance(IDIOMS[name]().get_submodule("stem"), nn.Conv2d) else ((2, 5, 3),)
     entry = Entry(IDIOMS[name], inputs, ())
-    network, example = entry.network(), entry.example()
-    return Traced(network, example, channel_spec(network, example), parameter_graph(network, example))
+    return traced_once(entry.network(), entry.example())
 
 
 @pytest.mark.parametrize("name", IDIOMS)

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from nasplat.channels import channel_spec, parameter_graph
 from nasplat.channels.permutation import permute_state, random_permutation
 
 from .architectures import Entry
+from .conftest import traced_once
 from .test_architectures import returned, with_state
 
 KINDS = ("conv", "norm", "act", "depthwise", "grouped", "add", "multiply", "cat", "gate", "halves", "shuffle")
@@ -109,11 +109,10 @@ class RandomNet(nn.Module):
 @given(st.lists(steps, max_size=7), st.booleans(), st.integers(0, 99))
 def test_random_networks_come_back_and_keep_their_function(plan: list[Step], flat: bool, seed: int) -> None:
     entry = Entry(lambda: RandomNet(plan, flat), ((2, 3, 4, 4),), ())
-    network, example = entry.network(seed), entry.example(seed)
-    spec, graph = channel_spec(network, example), parameter_graph(network, example)
-    assert spec.frozen == ()
-    state, back = network.state_dict(), returned(graph)
-    assert all(torch.equal(back[name], state[name]) for name in state)
-    permutation = random_permutation(spec, torch.Generator().manual_seed(seed))
-    permuted = with_state(network, permute_state(spec, state, permutation))
-    torch.testing.assert_close(permuted(*example), network(*example), rtol=1e-9, atol=1e-9)
+    one = traced_once(entry.network(seed), entry.example(seed))
+    assert one.spec.frozen == ()
+    tensors, back = one.graph.tensors, returned(one.graph)
+    assert all(torch.equal(back[name], tensors[name]) for name in tensors)
+    permutation = random_permutation(one.spec, torch.Generator().manual_seed(seed))
+    permuted = with_state(one.network, permute_state(one.spec, tensors, permutation))
+    torch.testing.assert_close(permuted(*one.example), one.network(*one.example), rtol=1e-9, atol=1e-9)
