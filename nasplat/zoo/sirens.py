@@ -80,7 +80,9 @@ class SirenJob:
         errors = (outputs_of(stack, inputs) - targets).square().mean((1, 2)).tolist()
         tensors = {name: tensor.cpu() for name, tensor in stack.state().items()}
         sound = finite(tensors).tolist()
-        facts = {"family": "siren", "params": stack.rows.shape[1], "group": self.name}
+        facts: Row = {"seed": settings.seed, "family": "siren", "width": form.width, "depth": form.hidden}
+        facts |= {"frequency": form.frequency, "params": stack.rows.shape[1], "group": self.name}
+        facts |= {"learning_rate": settings.learning_rate, "steps": settings.steps}
         told = tuple(
             {"number": n, **facts, **row, **_figures(error, good)}
             for n, row, error, good in zip(self.numbers, rows, errors, sound, strict=True)

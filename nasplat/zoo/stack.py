@@ -80,7 +80,8 @@ def _channels_last(inputs: Tensor) -> Tensor:
     """Images (n, c, h, w) or (m, n, c, h, w) with the channels of a pixel, of all networks, side by side in memory.
 
     vmap makes one grouped convolution of all networks' convolutions and keeps this layout from layer to layer. On a
-    CPU that is two to five times as fast as the usual layout, where the channels of a network are no multiple of 8.
+    CPU it takes 1.5 times less for a whole step of a network 8 wide, up to four times less for the convolutions of
+    networks 6 or 12 wide (benchmarks/zoo.py).
     """
     if inputs.ndim == 4:
         return inputs.to(memory_format=torch.channels_last)
