@@ -12,9 +12,11 @@ from torch.autograd.function import once_differentiable
 from nasplat.channels.graph import ParameterGraph
 from nasplat.metanet.edge_gated_fused import kernels_for
 from nasplat.metanet.edge_gated_kernels import Past
+from nasplat.metanet.edge_gated_torch import TorchKernels
 from nasplat.metanet.encoders import GraphEncoder
 from nasplat.metanet.layout import Layout, layout_of
 from nasplat.metanet.state import GraphState
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Edges:
@@ -22,6 +24,7 @@ class Edges:
 
     base and between: earlier edges, kept for the backward pass, and the factors of the layers since, whose gates
     made `states` out of them. keep: after how many layers edges are kept; 0 keeps none, which is for inference.
+    compiled: whether a compiled pass may be used.
     """
 
     layout: Layout
@@ -29,6 +32,7 @@ class Edges:
     keep: int = 0
     base: Tensor | None = None
     between: tuple[Tensor, ...] = ()
+    compiled: bool = True
 
 
 class EdgeGatedLayer(nn.Module):
@@ -46,7 +50,9 @@ class EdgeGatedLayer(nn.Module):
         super().__init__()
         self.maps = nn.Linear(width, 4 * width)
         self.combine = nn.Linear(4 * width, width)
-        self.register_buffer("signs", torch.ones(width).index_fill_(0, torch.arange(width // 2, width), -1.0), False)
+        self.register_buffer(
+            "signs", torch.ones(width).index_fill_(0, torch.arange(width // 2, width), -1.0), False
+        )
 
     def factors(self, nodes: Tensor) -> Tensor:
         """a1 to a4 of nodes (m, nodes, H), in a row: (m, nodes, 4 H)."""
@@ -75,11 +81,12 @@ class EdgePass(torch.autograd.Function):
         """What nodes receive, (m, nodes, 4 H), and edges: in the memory of `states`, unless these are kept."""
         fresh = edges.keep > 0 and not edges.between
         out = torch.empty_like(states) if fresh else states
-        received, stats = kernels_for(states, factors).forward(edges.layout, factors, states, out, edges.keep > 0)
+        kernels = kernels_for(states, factors) if edges.compiled else TorchKernels()
+        received, stats = kernels.forward(edges.layout, factors, states, out, edges.keep > 0)
         if not fresh:
             ctx.mark_dirty(states)
         if edges.keep:
-            ctx.layout, ctx.between = edges.layout, edges.between
+            ctx.kernels, ctx.layout, ctx.between = kernels, edges.layout, edges.between
             ctx.save_for_backward(factors, stats, edges.base)
         ctx.set_materialize_grads(False)
         return received, out
@@ -92,7 +99,7 @@ class EdgePass(torch.autograd.Function):
         grads = torch.zeros_like(factors) if grads is None else grads
         g = None if g is None else g.contiguous()
         past = Past(factors, base, ctx.between)
-        return *kernels_for(base, factors).backward(ctx.layout, past, stats, grads, g), None
+        return *ctx.kernels.backward(ctx.layout, past, stats, grads, g), None
 
 
 class EdgeGated(nn.Module):
@@ -100,7 +107,8 @@ class EdgeGated(nn.Module):
 
     width: H. grid: the largest kernel. words: see the encoders. keep: in training, edges are stored before every
     `keep`-th layer and computed again between: 1 is fastest, `layers` needs least memory. edge_type: of the stored
-    states of edges, such as torch.bfloat16; by default that of the parameters.
+    states of edges, such as torch.bfloat16; by default that of the parameters. compiled: False does without the
+    compiled pass, see `edge_gated_fused`.
     """
 
     def __init__(
@@ -112,20 +120,21 @@ class EdgeGated(nn.Module):
         words: bool = True,
         keep: int = 4,
         edge_type: torch.dtype | None = None,
+        compiled: bool = True,
     ) -> None:
         super().__init__()
         self.encoder = GraphEncoder(width, grid, words)
         self.layers = nn.ModuleList(EdgeGatedLayer(width) for _ in range(layers))
         self.keep = keep
         self.edge_type = edge_type
+        self.compiled = compiled
 
     def forward(self, graph: ParameterGraph) -> GraphState:
         """Hidden states of nodes, blocks and joins."""
         state: GraphState = self.encoder(graph)
         layout, nodes = layout_of(graph.structure), state.nodes
-        assert state.edges is not None and state.joins is not None  # what the encoder gives
-        flat = layout.pack(state.edges, state.joins).to(self.edge_type or nodes.dtype)
-        edges = Edges(layout, flat, self.keep if torch.is_grad_enabled() else 0)
+        flat = layout.pack(state).to(self.edge_type or nodes.dtype)
+        edges = Edges(layout, flat, self.keep if torch.is_grad_enabled() else 0, compiled=self.compiled)
         del state, flat
         for layer in self.layers:
             nodes, edges = layer(nodes, edges)

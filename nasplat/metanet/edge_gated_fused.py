@@ -137,7 +137,9 @@ def compiled() -> ctypes.CDLL | None:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
                 made = Path(scratch) / target.name
-                subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", str(made)], capture_output=True, check=True)
+                subprocess.run(
+                    [compiler, *FLAGS, str(SOURCE), "-o", str(made)], capture_output=True, check=True
+                )
                 os.replace(made, target)
         return ctypes.CDLL(str(target))
     except (OSError, subprocess.CalledProcessError):

@@ -44,7 +44,9 @@ class Chunk:
     def ends(self, values: Tensor) -> Ends:
         """What its targets and its sources have of values (m, nodes, ...)."""
         blocks = len(self.stack.sources[self.blocks])
-        sources, targets = (values[:, self.nodes(side, values.device)].unflatten(1, (blocks, -1)) for side in (0, 1))
+        sources, targets = (
+            values[:, self.nodes(side, values.device)].unflatten(1, (blocks, -1)) for side in (0, 1)
+        )
         return targets.unsqueeze(3), sources.unsqueeze(2)
 
 
@@ -136,7 +138,7 @@ def _gate(ends3: Ends, ends4: Ends) -> Tensor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Extreme:
-    """Extremes (m, n, H) that nodes (n,) receive from a chunk, how many messages have them, and where these are counted:
+    """Extremes (m, n, H) that nodes (n,) receive from a chunk, how many messages have them, and where they are counted:
     extremes and ties of all, (m, nodes, H)."""
 
     nodes: Tensor
@@ -151,7 +153,7 @@ class Extreme:
 
 
 def _receive(stats: Tensor, nodes: Tensor, message: Tensor, axis: int, train: bool) -> list[Extreme]:
-    """Add messages (m, b, o, i, H), of which nodes (n,) receive those along an axis; what to count when all have come."""
+    """Add messages (m, b, o, i, H), which nodes (n,) receive along an axis; what to count when all have come."""
     extremes = []
     for slot, reduce in ((MOST, "amax"), (LEAST, "amin")):
         best = getattr(message, reduce)(axis)

@@ -1,4 +1,4 @@
-"""The edge-gated metanetwork over a list of edges, as one writes it with torch_geometric: to read, and to compare with."""
+"""The edge-gated metanetwork over a list of edges, as one writes it with torch_geometric: to read and to compare."""
 
 from __future__ import annotations
 
@@ -33,8 +33,7 @@ class FlatEdgeGated(nn.Module):
         """Hidden states of nodes, blocks and joins."""
         state: GraphState = self.encoder(graph)
         layout, m = layout_of(graph.structure), len(state.nodes)
-        assert state.edges is not None and state.joins is not None  # what the encoder gives
-        h, e = state.nodes.flatten(0, 1), layout.pack(state.edges, state.joins).flatten(0, 1)
+        h, e = state.nodes.flatten(0, 1), layout.pack(state).flatten(0, 1)
         parts = torch.arange(m, device=h.device)[:, None, None] * layout.nodes
         edge_index = (layout.edge_index().to(h.device) + parts).transpose(0, 1).flatten(1)
         for layer in self.layers:

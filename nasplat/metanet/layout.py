@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nasplat.channels.structure import GraphStructure
+from nasplat.metanet.state import GraphState
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,9 +61,9 @@ class Layout:
         """The number of edges."""
         return sum(self.sizes)
 
-    def pack(self, edges: Sequence[Tensor], joins: Sequence[Tensor]) -> Tensor:
-        """States (m, g, o, i, H) of blocks and (m, n, H) of joins as a new tensor (m, edges, H)."""
-        parts = [part.flatten(1, -2) for part in (*edges, *joins)]
+    def pack(self, state: GraphState) -> Tensor:
+        """States of blocks and joins as a new tensor (m, edges, H)."""
+        parts = [part.flatten(1, -2) for part in (*(state.edges or ()), *(state.joins or ()))]
         return torch.cat([parts[number] for number in self.order], dim=1)
 
     def unpack(self, flat: Tensor, structure: GraphStructure) -> tuple[list[Tensor], list[Tensor]]:
@@ -86,7 +87,9 @@ def layout_of(structure: GraphStructure) -> Layout:
     stacks, start = [], 0
     for form in dict.fromkeys(forms[n] for n in order):
         alike = [ends[n] for n in order if forms[n] == form]
-        stacks.append(Stack(start, *(torch.from_numpy(np.concatenate(side)) for side in zip(*alike, strict=True))))
+        stacks.append(
+            Stack(start, *(torch.from_numpy(np.concatenate(side)) for side in zip(*alike, strict=True)))
+        )
         start = stacks[-1].stop
     sizes = tuple(len(ends[n][0]) * forms[n][0] * forms[n][1] for n in order)
     return Layout(structure.nodes, tuple(stacks), tuple(order), sizes, _degrees(structure.nodes, stacks))
@@ -104,4 +107,3 @@ def _degrees(nodes: int, stacks: Sequence[Stack]) -> Tensor:
 def _pairs(stack: Stack) -> Tensor:
     sources = stack.sources[:, None, :].expand(stack.shape)
     return torch.stack([sources, stack.targets[:, :, None].expand(stack.shape)]).flatten(1)
-
