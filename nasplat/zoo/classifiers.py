@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
+from torch import nn
 
-from nasplat.data import Dataset, Split, derived_seed, generator
+from nasplat.data import Dataset, derived_seed
 from nasplat.errors import InvalidStudy, expected_one_of
 from nasplat.zoo.families import FAMILIES, Form
-from nasplat.zoo.group import DIVERGED, TRAINED, Group, Row, finite
+from nasplat.zoo.group import Group, Row
+from nasplat.zoo.judging import judge
 from nasplat.zoo.optimisers import ROW_OPTIMISERS
-from nasplat.zoo.recipe import LABELS, ORDER, WEIGHTS, Recipe, draw_form, draw_recipe
-from nasplat.zoo.stack import Stack, on_device, stack_modules
-from nasplat.zoo.training import Lessons, outputs_of, train_stack
+from nasplat.zoo.pupils import Pupil, batches, on_device
+from nasplat.zoo.recipe import WEIGHTS, Recipe, draw_form, draw_recipe
+from nasplat.zoo.stack import Stack, stack_modules
+from nasplat.zoo.training import Lessons, train_stack
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +79,23 @@ class Job:
 
     def train(self, data: Dataset, device: torch.device) -> Group:
         """All its networks, trained at once on a device, with their rows; the tensors are on the CPU."""
-        order = sorted(range(len(self.numbers)), key=lambda k: -self.recipes[k].steps)
-        pupils = [Pupil.of(self, k, data).to(device) for k in order]
-        here, dtype = _on_device(data, device), data.train.inputs.dtype
-        stack = on_device(stack_modules([self.network(k).to(dtype) for k in order]), device)
-        recipes = [self.recipes[k] for k in order]
-        rates, decays = (
-            torch.tensor([[value] for value in values], dtype=dtype, device=device)
-            for values in ([r.learning_rate for r in recipes], [r.weight_decay for r in recipes])
-        )
-        lessons = Lessons(_batches(pupils, here.train), F.cross_entropy, [r.steps for r in recipes])
-        train_stack(stack, lessons, ROW_OPTIMISERS[self.optimiser](rates, decays))
-        found = _judge(stack, pupils, here)
-        back = sorted(range(len(order)), key=order.__getitem__)
-        tensors = {name: t[back].cpu() for name, t in stack.state().items()}
-        rows = tuple(self._row(k, found[back[k]], stack) for k in range(len(order)))
+        longest_first = sorted(range(len(self.numbers)), key=lambda k: -self.recipes[k].steps)
+        numbers, recipes = zip(*((self.numbers[k], self.recipes[k]) for k in longest_first), strict=True)
+        trained = replace(self, numbers=numbers, recipes=recipes)._train(data, device)
+        return trained.keep([longest_first.index(k) for k in range(len(numbers))])
+
+    def _train(self, data: Dataset, device: torch.device) -> Group:
+        """The group, where no network takes more steps than the one before it."""
+        everyone, dtype = range(len(self.numbers)), data.train.inputs.dtype
+        here, pupils = on_device(data, device), [Pupil.of(self, k, data).to(device) for k in everyone]
+        stack = stack_modules([self.network(k).to(dtype) for k in everyone]).to(device)
+        rates = [[r.learning_rate, r.weight_decay] for r in self.recipes]
+        rate, decay = torch.split(torch.tensor(rates, dtype=dtype, device=device), 1, 1)
+        lessons = Lessons(batches(pupils, here.train), F.cross_entropy, [r.steps for r in self.recipes])
+        train_stack(stack, lessons, ROW_OPTIMISERS[self.optimiser](rate, decay))
+        facts = [self._facts(k, stack) for k in everyone]
+        rows = tuple(fact | found for fact, found in zip(facts, judge(stack, pupils, here), strict=True))
+        tensors = {name: tensor.cpu() for name, tensor in stack.state().items()}
         form = {**asdict(self.form), "input_shape": list(self.form.input_shape)}
         return Group(self.name, form, self.form.make, tensors, rows)
 
@@ -108,82 +110,12 @@ class Job:
                     layer.weight.mul_(self.recipes[k].init_scale)
         return module
 
-    def _row(self, k: int, found: Row, stack: Stack) -> Row:
-        facts = {"family": self.form.family, "width": self.form.width, "depth": self.form.depth}
-        facts |= {"activation": self.form.activation, "params": stack.rows.shape[1], "group": self.name}
-        return {
+    def _facts(self, k: int, stack: Stack) -> Row:
+        form = {name: getattr(self.form, name) for name in ("family", "width", "depth", "activation")}
+        row: Row = {
             "number": self.numbers[k],
-            **facts,
-            "optimiser": self.optimiser,
-            **asdict(self.recipes[k]),
-            **found,
+            "seed": self.settings.seed,
+            **form,
+            "params": stack.rows.shape[1],
         }
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Pupil:
-    """What one network sees: which training examples (s,), labels of all of them (n,), some wrong, and the order of
-    examples in its batches (steps, batch size), one pass after the other."""
-
-    examples: Tensor
-    labels: Tensor
-    order: Tensor
-
-    @classmethod
-    def of(cls, job: Job, k: int, data: Dataset) -> Pupil:
-        """Drawn for network k of a job by the zoo's seed and the network's number."""
-        recipe, seed, number = job.recipes[k], job.settings.seed, job.numbers[k]
-        n, needed = len(data.train), recipe.steps * job.settings.batch_size
-        source = generator(seed, ORDER, number)
-        examples = torch.randperm(n, generator=source)[: max(2, round(recipe.train_fraction * n))]
-        passes = [torch.randperm(len(examples), generator=source) for _ in range(-(-needed // len(examples)))]
-        order = examples[torch.cat(passes)[:needed]].view(recipe.steps, -1)
-        source = generator(seed, LABELS, number)
-        wrong = torch.rand(n, generator=source) < recipe.label_noise
-        drawn = torch.randint(data.classes or 0, (n,), generator=source)
-        return cls(examples, torch.where(wrong, drawn, data.train.targets.cpu()), order)
-
-    def to(self, device: torch.device) -> Pupil:
-        """The same on a device."""
-        return Pupil(self.examples.to(device), self.labels.to(device), self.order.to(device))
-
-
-def _on_device(data: Dataset, device: torch.device) -> Dataset:
-    return replace(data, **{name: getattr(data, name).to(device) for name in ("train", "validation", "test")})
-
-
-def _batches(pupils: list[Pupil], split: Split) -> Callable[[int, int], tuple[Tensor, Tensor]]:
-    """(step, k) -> inputs (k, b, c, h, w) and labels (k, b) of the first k pupils."""
-    orders = pad_sequence([p.order for p in pupils])  # (most steps, m, b)
-    labels = torch.stack([p.labels for p in pupils])
-
-    def batch(step: int, k: int) -> tuple[Tensor, Tensor]:
-        which = orders[step, :k]
-        return split.inputs[which], labels[:k].gather(1, which)
-
-    return batch
-
-
-def _judge(stack: Stack, pupils: list[Pupil], data: Dataset) -> list[Row]:
-    """What became of each network: on its own examples with its own labels, and on the other two splits."""
-    said = outputs_of(stack, data.train.inputs)
-    judged = {
-        "train": [_figures(o[p.examples], p.labels[p.examples]) for o, p in zip(said, pupils, strict=True)]
-    }
-    for name, split in {"validation": data.validation, "test": data.test}.items():
-        judged[name] = [_figures(o, split.targets) for o in outputs_of(stack, split.inputs)]
-    sound = finite(stack.state()).tolist()
-    rows: list[Row] = []
-    for k in range(len(stack)):
-        row: Row = {f"{name}_{key}": value for name in judged for key, value in judged[name][k].items()}
-        known = all(row[f"{name}_loss"] is not None for name in judged)
-        row["gap"] = row["train_accuracy"] - row["test_accuracy"]
-        rows.append({**row, "status": TRAINED if sound[k] and known else DIVERGED})
-    return rows
-
-
-def _figures(outputs: Tensor, targets: Tensor) -> dict[str, float | None]:
-    """Share of hits, and mean cross entropy in nats, None where that is no number."""
-    loss = float(F.cross_entropy(outputs, targets))
-    hits = float((outputs.argmax(1) == targets).double().mean())
-    return {"accuracy": hits, "loss": loss if math.isfinite(loss) else None}
+        return {**row, "group": self.name, "optimiser": self.optimiser, **asdict(self.recipes[k])}

@@ -66,7 +66,7 @@ class Group:
         return ParameterGraph(form, {name: self.tensors[name] for name in form.shapes})
 
     def keep(self, which: list[int]) -> Group:
-        """Only some of its networks, by their places in the group."""
+        """Only some of its networks, by their places in the group, in this order."""
         tensors = {name: tensor[which] for name, tensor in self.tensors.items()}
         return replace(self, tensors=tensors, rows=tuple(self.rows[k] for k in which))
 

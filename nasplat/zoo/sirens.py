@@ -16,7 +16,7 @@ from nasplat.zoo.group import DIVERGED, TRAINED, Group, Row, finite
 from nasplat.zoo.optimisers import AdamW
 from nasplat.zoo.recipe import ORDER, WEIGHTS
 from nasplat.zoo.siren import SirenForm, places
-from nasplat.zoo.stack import on_device, stack_modules
+from nasplat.zoo.stack import stack_modules
 from nasplat.zoo.training import Lessons, outputs_of, train_stack
 
 SPLITS = ("train", "validation", "test")
@@ -69,9 +69,8 @@ class SirenJob:
         images, rows = _images(data, settings.seed, self.numbers)
         targets = images.flatten(2).transpose(1, 2).to(device)  # (m, pixels, channels)
         inputs = places(*data.input_shape[1:]).to(targets)
-        stack = on_device(
-            stack_modules([self.network(n, form).to(inputs.dtype) for n in self.numbers]), device
-        )
+        modules = [self.network(n, form).to(inputs.dtype) for n in self.numbers]
+        stack = stack_modules(modules).to(device)
         rate = torch.full((m, 1), settings.learning_rate, dtype=inputs.dtype, device=device)
         lessons = Lessons(
             lambda step, k: (inputs.expand(k, -1, -1), targets[:k]), F.mse_loss, [settings.steps] * m

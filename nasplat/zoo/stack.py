@@ -35,6 +35,11 @@ class Stack:
         """The first k networks; shares memory."""
         return Stack(self.skeleton, self.shapes, self.rows[:k], {n: b[:k] for n, b in self.buffers.items()})
 
+    def to(self, device: torch.device) -> Stack:
+        """The stack on a device."""
+        buffers = {name: b.to(device) for name, b in self.buffers.items()}
+        return Stack(self.skeleton, self.shapes, self.rows.to(device), buffers)
+
     def tensors(self, rows: Tensor | None = None) -> Tensors:
         """The parameters by name, each (m, *shape): views of the rows, or of others in their place."""
         parts = torch.split(
@@ -68,12 +73,6 @@ def stack_modules(modules: Sequence[nn.Module]) -> Stack:
     named = [dict(module.named_buffers()) for module in modules]
     buffers = {name: torch.stack([b[name] for b in named]) for name in named[0]}
     return Stack(copy.deepcopy(modules[0]).to("meta"), shapes, rows, buffers)
-
-
-def on_device(stack: Stack, device: torch.device) -> Stack:
-    """The stack on a device."""
-    buffers = {name: b.to(device) for name, b in stack.buffers.items()}
-    return Stack(stack.skeleton, stack.shapes, stack.rows.to(device), buffers)
 
 
 def _channels_last(inputs: Tensor) -> Tensor:

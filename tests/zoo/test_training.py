@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from nasplat.data import Dataset, Split
 from nasplat.zoo import FAMILIES, Classifiers, SirenForm, Sirens, places, render
-from nasplat.zoo.classifiers import Job, Pupil
+from nasplat.zoo.classifiers import Job
+from nasplat.zoo.pupils import Pupil
 
 CPU = torch.device("cpu")
 BATCH = 8
