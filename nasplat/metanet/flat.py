@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -53,7 +54,9 @@ def flat_layer(layer: Any, passing: Any, h: Tensor, e: Tensor, edge_index: Tenso
 
 def message_passing() -> Any:
     """A module that aggregates messages a2(v) a1(u) e four ways, to (nodes, 4 H)."""
-    from torch_geometric.nn import MessagePassing
+    with warnings.catch_warnings():  # it scripts a class when it is imported, which torch deprecates
+        warnings.filterwarnings("ignore", message=".*torch.jit.script", category=DeprecationWarning)
+        from torch_geometric.nn import MessagePassing
 
     class GatedMessages(MessagePassing):
         def __init__(self) -> None:
