@@ -29,7 +29,7 @@ from nasplat.prediction.weights import weights_of
 class Body:
     """A metanetwork's sizes: see `BACKBONES`. scales: take hidden scales and signs out first, see `canonical`."""
 
-    backbone: BackboneName = "pna"
+    backbone: BackboneName = "edge_gated"
     width: int = 16
     layers: int = 3
     grid: int = 7

@@ -31,7 +31,7 @@ class Metanet(WeightsPredictor):
     def __init__(
         self,
         *,
-        backbone: BackboneName = "pna",
+        backbone: BackboneName = "edge_gated",
         width: int = 16,
         layers: int = 3,
         grid: int = 7,

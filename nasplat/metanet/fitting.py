@@ -40,7 +40,7 @@ class Fitting:
     rate: float = 3e-3
     decay: float = 1e-2
     held_out: float = 0.15
-    patience: int = 10
+    patience: int = 20
     noise: float = 0.0
 
 

@@ -54,11 +54,10 @@ class LayerReadOut(nn.Module):
         none = torch.zeros_like(like)
         if not state.edges:
             return none
-        row_of = rows_of(structure)
-        rows = row_of[[int(block.targets.flat[0]) for block in structure.blocks]].to(like.device)
-        blocks = torch.stack([_pooled(self.edges, edges.flatten(1, 3)) for edges in state.edges], 1)
+        rows = rows_of(structure)[[int(block.targets.flat[0]) for block in structure.blocks]]
         count = torch.bincount(rows, minlength=like.shape[1]).clamp(min=1)
-        return none.index_add(1, rows, blocks) / count[:, None]
+        blocks = torch.stack([_pooled(self.edges, edges.flatten(1, 3)) for edges in state.edges], 1)
+        return none.index_add(1, rows.to(like.device), blocks) / count.to(like.device)[:, None]
 
 
 class NetworkReadOut(nn.Module):

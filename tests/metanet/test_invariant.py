@@ -133,3 +133,13 @@ def test_answers_come_back_in_the_order_of_the_networks() -> None:
     found = judged(network, grouped(graphs))
     alone = [network(grouped([graph])[0].graph)[0] for graph in graphs]
     torch.testing.assert_close(found, torch.stack(alone), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_nothing_is_left_behind_on_another_device(name: BackboneName) -> None:
+    plain = single(FORMS["skips"], batch=(2,))
+    away = ParameterGraph(
+        plain.structure, {name: tensor.to("meta") for name, tensor in plain.tensors.items()}
+    )
+    network = made(name, poolings=("mean", "max", "attention"), scales=True).to("meta")
+    assert network(away).device.type == "meta"  # a tensor of the CPU among those of meta raises

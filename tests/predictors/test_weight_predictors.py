@@ -25,7 +25,7 @@ from ..metanet.by_hand import CNN, DEPTHWISE, filled, permuted, structure
 
 FEW: dict[str, dict[str, Any]] = {
     "metanet": {"width": 8, "layers": 1, "epochs": 15, "batch": 32, "rate": 1e-2},
-    "deepsets_weights": {"width": 16, "epochs": 60},
+    "deepsets_weights": {"width": 16, "epochs": 100},
     "statnn": {"model": "ridge"},
     "flat_weights": {"model": "ridge"},
 }
