@@ -15,6 +15,7 @@ from nasplat.channels.rules import FUNCTIONS, KEEP_PLACES, MODULES
 from nasplat.channels.run import UNKNOWN, Run
 from nasplat.channels.settling import Stored, settle
 from nasplat.channels.spec import ChannelSpec
+from nasplat.channels.writing import check_finite, named_tensors
 from nasplat.errors import NasplatError
 from nasplat.measure.size import evaluating
 
@@ -27,12 +28,10 @@ def parameter_graph(module: nn.Module, example: Example) -> ParameterGraph:
 
     NasplatError as `channel_spec`, and for weights that are not finite.
     """
-    spec = channel_spec(module, example)
-    tensors = module.state_dict(keep_vars=True)
-    for name in spec.structure.shapes:
-        if not bool(torch.isfinite(tensors[name]).all()):
-            raise NasplatError(f"{name} of {_name(module)} holds NaN or infinity: load finite weights first")
-    return ParameterGraph(spec.structure, {name: tensors[name] for name in spec.structure.shapes})
+    structure = channel_spec(module, example).structure
+    tensors = named_tensors(module)
+    check_finite(structure.rest, tensors)
+    return ParameterGraph(structure, tensors)
 
 
 def channel_spec(module: nn.Module, example: Example) -> ChannelSpec:

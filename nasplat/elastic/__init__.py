@@ -24,6 +24,7 @@ from nasplat.elastic.layers.group_norms import ElasticEvoNorm2d, ElasticGroupNor
 from nasplat.elastic.layers.linear import ElasticConv2d, ElasticLinear
 from nasplat.elastic.layers.norms import NORMS, Activated, Norms
 from nasplat.elastic.macs import mac_terms
+from nasplat.elastic.parameter_graph import subnet_graph
 from nasplat.elastic.recalibration import Recalibration, recalibrate
 from nasplat.elastic.sizes import Dimension, Quotient, Scaled, Size
 from nasplat.elastic.space import ElasticSpace, reset_parameters
@@ -97,5 +98,6 @@ __all__ = [
     "reset_parameters",
     "slice_crop",
     "sliced",
+    "subnet_graph",
     "transformed",
 ]
