@@ -147,7 +147,7 @@ def test_a_branch_that_did_not_run_is_listed(traced: Trace) -> None:
 
 
 def test_resnet56_has_the_nodes_and_edges_of_its_definition() -> None:
-    network, image = resnet56().eval(), torch.zeros(1, 3, 32, 32)
+    network, image = resnet56().eval(), torch.zeros(1, 3, 8, 8)
     structure = parameter_graph(network, image).structure
     assert (structure.nodes, structure.edges) == (2045, 98_368)
     assert {join.kind for join in structure.joins} == {"sum"}
@@ -155,7 +155,7 @@ def test_resnet56_has_the_nodes_and_edges_of_its_definition() -> None:
 
 
 def test_vgg19_has_the_nodes_and_edges_of_its_definition() -> None:
-    structure = parameter_graph(vgg19_bn(classes=100).eval(), torch.zeros(1, 3, 32, 32)).structure
+    structure = parameter_graph(vgg19_bn(classes=100).eval(), torch.zeros(1, 3, 16, 16)).structure
     assert (structure.nodes, structure.edges, structure.joins) == (5607, 2_275_520, ())
 
 

@@ -207,7 +207,7 @@ def check(make: Callable[[], nn.Module], shape: tuple[int, ...], seed: int) -> N
     torch.testing.assert_close(permuted(*one.example), one.network(*one.example), rtol=1e-9, atol=1e-9)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(plans(MAPS, 7), st.booleans(), st.integers(0, 99))
 def test_random_networks_of_maps_come_back_and_keep_their_function(
     plan: list[Step], flat: bool, seed: int
@@ -215,7 +215,7 @@ def test_random_networks_of_maps_come_back_and_keep_their_function(
     check(lambda: RandomNet(nn.Conv2d(3, 4, 3, padding=1), MAPS, plan, flat), (2, 3, 4, 4), seed)
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(plans(TOKENS, 5), st.booleans(), st.integers(0, 99))
 def test_random_networks_of_tokens_come_back_and_keep_their_function(
     plan: list[Step], flat: bool, seed: int

@@ -126,6 +126,45 @@ def rotary(net: nn.Module, x: Tensor) -> Tensor:
     return net.out(attend(rotated(q), rotated(k), v)).mean(1)
 
 
+def windows(net: nn.Module, x: Tensor) -> Tensor:
+    """Attention in shifted windows of two by two (arXiv:2103.14030)."""
+    y = torch.roll(x.permute(0, 2, 3, 1), shifts=(-1, -1), dims=(1, 2))
+    n, h, w, c = y.shape
+    y = y.view(n, h // 2, 2, w // 2, 2, c).permute(0, 1, 3, 2, 4, 5).contiguous().view(-1, 4, c)
+    y = net.out(attend(*three(net, y, 2)))
+    y = y.view(n, h // 2, w // 2, 2, 2, c).permute(0, 1, 3, 2, 4, 5).reshape(n, h, w, c)
+    return mean(x + y.permute(0, 3, 1, 2))
+
+
+def unrolled(net: nn.Module, x: Tensor) -> Tensor:
+    h = c = x.new_zeros(x.shape[0], 6)
+    for step in range(x.shape[1]):
+        h, c = net.cell(x[:, step], (h, c))
+    return h
+
+
+def experts(net: nn.Module, x: Tensor) -> Tensor:
+    """A mixture of two layers, weighed anew for each token."""
+    gate = torch.softmax(net.gate(x), -1)
+    return (gate[..., :1] * net.one(x) + gate[..., 1:] * net.two(x)).mean(1)
+
+
+def asked(net: nn.Module, x: Tensor) -> Tensor:
+    """Learned queries look at the tokens."""
+    return net.attention(net.queries.expand(x.shape[0], -1, -1), x, x)[0].mean(1)
+
+
+def halves_in_groups(net: nn.Module, x: Tensor) -> Tensor:
+    """The halves that a gate tells apart are the groups of another layer."""
+    first, second = x.chunk(2, 1)
+    return mean(torch.cat([first * torch.sigmoid(second), net.conv(x)], 1))
+
+
+def groups_in_halves(net: nn.Module, x: Tensor) -> Tensor:
+    first, second = net.conv(x).chunk(2, 1)
+    return mean(first * torch.sigmoid(second))
+
+
 def qkv(width: int = 24) -> dict[str, Callable[[], object]]:
     return {"qkv": lambda: nn.Linear(8, width), "out": lambda: nn.Linear(8, 8)}
 
@@ -178,6 +217,8 @@ ORDERED: dict[str, Callable[[], nn.Module]] = {
         6, lambda net, x: mean(net.up(x)), up=lambda: nn.ConvTranspose2d(8, 6, 2, stride=2, groups=2)
     ),
     "own_weights": maps(8, lambda net, x: mean(x) @ net.weight + net.weight[0], weight=scale(8, 8)),
+    "halves_in_groups": maps(8, halves_in_groups, conv=conv(8, 4, groups=2)),
+    "groups_in_halves": maps(4, groups_in_halves, conv=conv(8, 8, groups=2)),
 }
 """Where channels meet neighbours, constants or positions: not all of them may change places."""
 
@@ -260,6 +301,27 @@ FREE: dict[str, Callable[[], nn.Module]] = {
         lambda net, x: net.layer(x).mean(1),
         layer=lambda: nn.TransformerEncoderLayer(8, 2, 12, batch_first=True),
     ),
+    "windows": maps(8, windows, **qkv()),
+    "unrolled": tokens(6, unrolled, cell=lambda: nn.LSTMCell(8, 6)),
+    "both_directions": tokens(
+        8, lambda net, x: net.rnn(x)[0][:, -1], rnn=lambda: nn.GRU(8, 4, bidirectional=True, batch_first=True)
+    ),
+    "experts": tokens(
+        6, experts, gate=lambda: nn.Linear(8, 2), one=lambda: nn.Linear(8, 6), two=lambda: nn.Linear(8, 6)
+    ),
+    "asked": tokens(
+        8, asked, attention=lambda: nn.MultiheadAttention(8, 2, batch_first=True), queries=scale(1, 3, 8)
+    ),
+    "pooled_by_weights": tokens(
+        8, lambda net, x: (torch.softmax(net.score(x), 1) * x).sum(1), score=lambda: nn.Linear(8, 1)
+    ),
+    "bare_weights": maps(
+        5,
+        lambda net, x: mean(F.conv2d(x, net.kernel, net.bias, padding=1)),
+        kernel=scale(5, 8, 3, 3),
+        bias=scale(5),
+    ),
+    "low_rank": tokens(6, lambda net, x: (x @ net.u @ net.v).mean(1), u=scale(8, 2), v=scale(2, 6)),
 }
 """Where all eight channels may change places."""
 

@@ -108,7 +108,9 @@ class RecurrentCell(nn.Module):
 
 def graph_network(kind: str) -> nn.Module:
     """Two layers of torch_geometric ("GCNConv", "SAGEConv") that read features and edges."""
-    with warnings.catch_warnings():  # torch_geometric scripts a class when it is imported, which torch deprecates
+    with (
+        warnings.catch_warnings()
+    ):  # torch_geometric scripts a class when it is imported, which torch deprecates
         warnings.filterwarnings("ignore", message=".*torch.jit.script", category=DeprecationWarning)
         import torch_geometric.nn as geometric
 
