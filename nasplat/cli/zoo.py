@@ -139,7 +139,8 @@ def _described(zoo: Zoo) -> dict[str, Any]:
 
 def _print(zoo: Zoo, title: str) -> None:
     wanted = zoo.origin.get("settings", {}).get("count", len(zoo))
-    print_table(zoo.summary(), f"{title}: {spelled(len(zoo))} of {spelled(wanted)} networks", {})
+    typer.echo(f"{title}: {spelled(len(zoo))} of {spelled(wanted)} networks")
+    print_table(zoo.summary(), "", {})
     for member in zoo.skipped:
         typer.echo(f"skipped {member.name}: {member.reason}")
 

@@ -26,7 +26,7 @@ class Classifiers:
     """Which networks a zoo of classifiers holds: equal settings and data give equal networks.
 
     Network i is of family i mod the number of families. Within a family, `group_size` networks in a row share a form
-    and an optimiser, drawn for each group. steps: the least and the most updates.
+    and an optimiser, drawn for each group. steps: the least and the most updates. The images are not augmented.
     """
 
     count: int

@@ -39,21 +39,15 @@ def read_groups(path: Path) -> tuple[list[Group], Origin, list[Skipped]]:
     A group whose tensors do not fit its form is left out, and so is a network called trained that has NaN or infinite
     numbers. DataError: no zoo, of a later version, or damaged.
     """
-    header, tensors = _content(path)
-    groups: list[Group] = []
-    skipped: list[Skipped] = []
-    for entry in header["groups"]:
-        prefix = f"{entry['name']}/"
-        own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-        group = Group(entry["name"], entry["form"], maker(entry["form"]), own, tuple(entry["rows"]))
-        reason = _reason(group)
-        if reason:
-            skipped.append(Skipped(f"group {group.name}", reason))
-            continue
-        sound, damaged = _sound(group)
-        groups.append(sound)
-        skipped += damaged
-    return groups, header["origin"], skipped
+    try:
+        header, tensors = _content(path)
+        origin = dict(header["origin"])
+        checked = [_checked(_group(entry, tensors)) for entry in header["groups"]]
+    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path} is damaged or no zoo ({what}); train it again, or copy it again") from error
+    groups = [group for group, _ in checked if group is not None]
+    return groups, origin, [one for _, skipped in checked for one in skipped]
 
 
 def maker(form: Mapping[str, Any]) -> Callable[[], nn.Module]:
@@ -68,15 +62,23 @@ def maker(form: Mapping[str, Any]) -> Callable[[], nn.Module]:
 
 
 def _content(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[HEADER])
-            if header["version"] > VERSION:
-                raise DataError(f"{path} was written by a later nasplat; use that one")
-            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        what = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path} is damaged or no zoo ({what}); train it again, or copy it again") from error
+    with safe_open(path, framework="pt") as file:
+        header = json.loads((file.metadata() or {})[HEADER])
+        if header["version"] > VERSION:
+            raise DataError(f"{path} was written by a later nasplat; use that one")
+        return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def _group(entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Group:
+    prefix = f"{entry['name']}/"
+    own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+    return Group(entry["name"], entry["form"], maker(entry["form"]), own, tuple(entry["rows"]))
+
+
+def _checked(group: Group) -> tuple[Group | None, list[Skipped]]:
+    """The sound part of a group, and what is not sound."""
+    reason = _reason(group)
+    return (None, [Skipped(f"group {group.name}", reason)]) if reason else _sound(group)
 
 
 def _reason(group: Group) -> str:

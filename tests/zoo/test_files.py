@@ -158,6 +158,22 @@ def test_a_truncated_zoo_is_refused_in_one_line(finished: Path, tmp_path: Path) 
         open_zoo(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "header",
+    ["[]", "{", '{"version": 1}', '{"version": 1, "origin": {}, "groups": [{"name": "a", "form": {}}]}'],
+)
+def test_a_header_of_another_kind_is_refused_in_one_line(header: str, tmp_path: Path) -> None:
+    save_file({"a/weight": torch.zeros(2)}, tmp_path / "zoo.safetensors", {"zoo": header})
+    with pytest.raises(DataError, match="damaged or no zoo"):
+        open_zoo(tmp_path)
+
+
+def test_a_zoo_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(2)}, tmp_path / "zoo.safetensors", {"zoo": '{"version": 99}'})
+    with pytest.raises(DataError, match="later nasplat"):
+        open_zoo(tmp_path)
+
+
 def test_other_safetensors_are_no_zoo(tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(2)}, tmp_path / "zoo.safetensors")
     with pytest.raises(DataError, match="no zoo"):
