@@ -18,6 +18,7 @@ from nasplat.errors import InvalidStudy
 if TYPE_CHECKING:
     from nasplat.zoo import Zoo
     from nasplat.zoo.run import Settings, Watch
+    from nasplat.zoo.samples import Embed
 
 app = typer.Typer(
     name="zoo",
@@ -34,6 +35,21 @@ CountOption = Annotated[int, typer.Option(min=1, help="How many networks.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="What everything random is drawn from.")]
 ArgumentsOption = Annotated[str, typer.Option(help="Arguments of the data set as JSON.")]
 DeviceOption = Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1 or auto.")]
+
+
+LIKENESS = (
+    "number",
+    "distance",
+    "family",
+    "width",
+    "depth",
+    "activation",
+    "test_accuracy",
+    "image",
+    "label",
+    "file",
+)
+"""What is shown of networks that are alike, where a zoo has it."""
 
 
 @app.callback()
@@ -85,6 +101,33 @@ def sirens(
 
 
 @app.command()
+def like(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A zoo.")],
+    number: Annotated[
+        int, typer.Argument(min=0, metavar="N", help="The network, by its place in the table.")
+    ],
+    count: Annotated[int, typer.Option(min=1, help="How many.")] = 5,
+    predictor: Annotated[
+        str | None,
+        typer.Option(help="A trained predictor of weights whose codes are compared; a folder or name."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say which networks of a zoo are most like one of them, by statistics of their weights or a predictor's codes."""
+    from nasplat.zoo import alike, open_zoo
+
+    zoo = open_zoo(folder)
+    if number >= len(zoo):
+        raise InvalidStudy(f"network {number} of a zoo of {len(zoo)}: choose 0 to {len(zoo) - 1}")
+    found = alike(zoo, number, count, _embed(predictor))
+    if as_json:
+        typer.echo(found.to_json(orient="records"))
+    else:
+        shown = [name for name in LIKENESS if name in found]
+        print_table(found[shown], "", {})
+
+
+@app.command()
 def show(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A zoo, or a folder of state dicts.")],
     module: Annotated[
@@ -111,6 +154,21 @@ def show(
         typer.echo(found.table.to_csv(index=False), nl=False)
     else:
         _print(found, str(folder))
+
+
+def _embed(name: str | None) -> Embed | None:
+    """The codes of a trained predictor; None for none."""
+    from nasplat.prediction.card import find_trained, load_predictor
+
+    if name is None:
+        return None
+    predictor, card = load_predictor(find_trained(name))
+    embed: Embed | None = getattr(predictor, "embed", None)
+    if embed is None:
+        raise InvalidStudy(
+            f"{name} is a {card.plug_in}, which has no codes of weights: take one such as metanet"
+        )
+    return embed
 
 
 def _train(settings: Settings, named: tuple[str, str], output: Path, device: str) -> None:

@@ -93,3 +93,18 @@ def test_showing_what_is_no_zoo_is_one_line(
     assert found.code == 1
     assert "--module" in found.err
     assert found.err.count("\n") == 1
+
+
+def test_the_networks_most_like_one_are_shown_with_their_distances(nasplat: Nasplat, tmp_path: Path) -> None:
+    made = nasplat(
+        "zoo", "train", "digits", "--count", "6", "--families", "mlp", "--steps", "1", "-o", tmp_path
+    )
+    assert made.code == 0
+    found = nasplat("zoo", "like", tmp_path, "2", "--count", "3", "--json")
+    rows = json.loads(found.out)
+    assert len(rows) == 3
+    assert 2 not in [row["number"] for row in rows]
+    assert [row["distance"] for row in rows] == sorted(row["distance"] for row in rows)
+    refused = nasplat("zoo", "like", tmp_path, "6")
+    assert (refused.code, refused.err.count("\n")) == (1, 1)
+    assert "choose 0 to 5" in refused.err
