@@ -94,4 +94,5 @@ def attended(logits: Sequence[Tensor], values: Sequence[Tensor], way: Direction)
         for weight, value in zip(weights, values, strict=True)
     ]
     total = way.total(heard).unflatten(2, values[0].shape[-2:])
-    return total / torch.where(sums > 0, sums, 1.0).unsqueeze(-1)
+    found: Tensor = total / torch.where(sums > 0, sums, 1.0).unsqueeze(-1)
+    return found

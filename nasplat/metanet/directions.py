@@ -53,7 +53,8 @@ class Direction:
 
 def _spread(values: Tensor, numbers: Tensor) -> Tensor:
     """(m, nodes, h) at node numbers (g, n), (m, g, n, h)."""
-    return values.index_select(1, numbers.flatten()).unflatten(1, numbers.shape)
+    spread: Tensor = values.index_select(1, numbers.flatten()).unflatten(1, numbers.shape)
+    return spread
 
 
 @lru_cache(maxsize=256)

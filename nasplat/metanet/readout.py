@@ -26,7 +26,8 @@ class Pool(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         if self.score is not None:
-            return (self.score(values).softmax(1) * values).sum(1)
+            found: Tensor = (self.score(values).softmax(1) * values).sum(1)
+            return found
         return values.amax(1) if self.largest else values.mean(1)
 
 
