@@ -47,7 +47,8 @@ def samples(zoo: Zoo, example: Tensor | None = None) -> list[Sample]:
 
 
 def alike(zoo: Zoo, number: int, count: int = 5, embed: Embed | None = None) -> pd.DataFrame:
-    """Which trained networks are like this one: rows of the `count` nearest to network `number`, with `distance`.
+    """Which trained networks are like this one: rows of the `count` nearest to network `number`, with `distance`,
+    and as `network` their own positions in the zoo.
 
     embed: codes of networks; left out, statistics of weights by row, which any network has (see
     `metanet.statistics.by_row`). Distances as `metanet.retrieval.nearest`. IndexError for a number that is not there.
@@ -59,6 +60,7 @@ def alike(zoo: Zoo, number: int, count: int = 5, embed: Embed | None = None) -> 
     others = places[0] != number
     table: pd.DataFrame = zoo.table.iloc[places[0][others][:count]].copy()
     table.insert(0, "distance", distances[0][others][:count])
+    table.insert(0, "network", table.index)
     return table
 
 

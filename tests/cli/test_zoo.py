@@ -32,7 +32,7 @@ def test_a_zoo_is_trained_shown_and_not_trained_again(nasplat: Nasplat, tmp_path
     rows = list(csv.DictReader(io.StringIO(nasplat("zoo", "show", tmp_path, "--csv").out)))
     with (tmp_path / "results.csv").open() as file:
         listed = list(csv.DictReader(file))
-    assert [row["number"] for row in rows] == [row["number"] for row in listed] == ["0", "2", "1", "3"]
+    assert [row["network"] for row in rows] == [row["network"] for row in listed] == ["0", "2", "1", "3"]
 
 
 def test_sirens_are_fitted(nasplat: Nasplat, tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_the_networks_most_like_one_are_shown_with_their_distances(nasplat: Nasp
     found = nasplat("zoo", "like", tmp_path, "2", "--count", "3", "--json")
     rows = json.loads(found.out)
     assert len(rows) == 3
-    assert 2 not in [row["number"] for row in rows]
+    assert 2 not in [row["network"] for row in rows]
     assert [row["distance"] for row in rows] == sorted(row["distance"] for row in rows)
     refused = nasplat("zoo", "like", tmp_path, "6")
     assert (refused.code, refused.err.count("\n")) == (1, 1)

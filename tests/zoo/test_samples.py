@@ -45,16 +45,16 @@ def test_each_network_is_a_sample_with_its_own_weights() -> None:
 
 def test_the_network_most_like_one_is_the_same_with_its_channels_in_another_order() -> None:
     found = alike(zoo_of_six(), 2, count=3)
-    assert found["number"].iloc[0] == 5
+    assert found["network"].iloc[0] == 5
     assert found["distance"].iloc[0] == pytest.approx(0, abs=1e-3)
-    assert 2 not in set(found["number"])
+    assert 2 not in set(found["network"])
 
 
 def test_codes_of_one_s_own_decide_what_is_alike() -> None:
     found = alike(
         zoo_of_six(), 0, count=2, embed=lambda s: torch.arange(float(len(s)))[:, None].double().numpy()
     )
-    assert found["number"].tolist() == [1, 2]
+    assert found["network"].tolist() == [1, 2]
 
 
 def test_a_folder_of_state_dicts_needs_an_example(tmp_path: Path) -> None:
