@@ -63,7 +63,7 @@ class EdgeGatedLayer(nn.Module):
         factors = self.factors(nodes)
         if edges.keep > 0 and len(edges.between) % edges.keep == 0:
             edges = replace(edges, base=edges.states, between=())
-        received, states = EdgePass.apply(factors, edges.states, edges)  # type: ignore[no-untyped-call]
+        received, states = EdgePass.apply(factors, edges.states, edges)
         # one linear map of what came both ways is the sum of two, with its bias twice
         nodes = nodes + F.linear(received, self.combine.weight, 2 * self.combine.bias)
         return nodes, replace(edges, states=states, between=(*edges.between, factors.detach()))

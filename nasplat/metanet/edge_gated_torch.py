@@ -152,6 +152,11 @@ class Extreme:
         self.total.index_add_(1, self.nodes, self.ties * (self.values == self.final[:, self.nodes]))
 
 
+def _same(message: Tensor, extreme: Tensor) -> Tensor:
+    """1 where a message is the extreme, else 0, as numbers: on a CPU a tenth of the time that truth values take."""
+    return torch.eq(message, extreme, out=torch.empty_like(message))
+
+
 def _receive(stats: Tensor, nodes: Tensor, message: Tensor, axis: int, train: bool) -> list[Extreme]:
     """Add messages (m, b, o, i, H), which nodes (n,) receive along an axis; what to count when all have come."""
     extremes = []
@@ -160,7 +165,7 @@ def _receive(stats: Tensor, nodes: Tensor, message: Tensor, axis: int, train: bo
         values = best.flatten(1, 2)
         stats[:, :, slot].scatter_reduce_(1, nodes[:, None].expand(values.shape), values, reduce)
         if train:
-            ties = torch.eq(message, best.unsqueeze(axis)).to(message.dtype).sum(axis).flatten(1, 2)
+            ties = _same(message, best.unsqueeze(axis)).sum(axis).flatten(1, 2)
             extremes.append(Extreme(nodes, values, ties, stats[:, :, slot], stats[:, :, slot - MOST + TIES]))
     stats[:, :, SUM].index_add_(1, nodes, message.sum(axis).flatten(1, 2))
     stats[:, :, SQUARE].index_add_(1, nodes, message.square_().sum(axis).flatten(1, 2))
@@ -176,7 +181,7 @@ def _messages_back(chunk: Chunk, e: Tensor, a1: Tensor, node: tuple[Tensor, Tens
         stats, grads = (chunk.ends(part[:, side])[1 - side] for part in node)
         back = torch.addcmul(grads[..., SUM, :], message, grads[..., SQUARE, :], value=2)
         for slot in (MOST, LEAST):
-            back.addcmul_((message == stats[..., slot, :]).to(message.dtype), grads[..., slot, :])
+            back.addcmul_(_same(message, stats[..., slot, :]), grads[..., slot, :])
         total = total + back * sent
         g1.index_add_(1, chunk.nodes(1 - side, e.device), back.mul_(e).sum(3 - side).flatten(1, 2))
     return total

@@ -36,7 +36,8 @@ class NodeEncoder(nn.Module):
             return hidden
         kinds, activations = (words.to(hidden.device) for words in node_words(graph.structure))
         place = self.place(places(graph.structure).to(hidden))
-        return hidden + (self.kind(kinds) + self.activation(activations) + place)
+        known: Tensor = self.kind(kinds) + self.activation(activations) + place
+        return hidden + known
 
 
 class EdgeEncoder(nn.Module):

@@ -58,12 +58,13 @@ def message_passing() -> Any:
         warnings.filterwarnings("ignore", message=".*torch.jit.script", category=DeprecationWarning)
         from torch_geometric.nn import MessagePassing
 
-    class GatedMessages(MessagePassing):
+    class GatedMessages(MessagePassing):  # type: ignore[misc]  # torch_geometric is not typed
         def __init__(self) -> None:
             super().__init__(aggr=list(AGGREGATIONS))
 
         def forward(self, edge_index: Tensor, a1: Tensor, a2: Tensor, e: Tensor) -> Tensor:
-            return self.propagate(edge_index, a1=a1, a2=a2, e=e, size=(len(a1), len(a1)))
+            got: Tensor = self.propagate(edge_index, a1=a1, a2=a2, e=e, size=(len(a1), len(a1)))
+            return got
 
         def message(self, a1_j: Tensor, a2_i: Tensor, e: Tensor) -> Tensor:
             return a2_i * a1_j * e

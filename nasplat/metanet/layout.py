@@ -39,7 +39,8 @@ class Stack:
 
     def view(self, edges: Tensor) -> Tensor:
         """Flat edges (m, edges, H) as those of the stack, (m, blocks, outs, ins, H)."""
-        return edges[:, self.start : self.stop].unflatten(1, self.shape)
+        part: Tensor = edges[:, self.start : self.stop].unflatten(1, self.shape)
+        return part
 
 
 @dataclass(frozen=True, slots=True, eq=False)
