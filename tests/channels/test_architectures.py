@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from functools import partial
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from nasplat.channels import ParameterGraph, channel_spec, parameter_graph
 from nasplat.channels.permutation import permute_state, random_permutation
 from nasplat.channels.spec import ChannelSpec
-from nasplat.networks import resnet50, resnet56, vgg19_bn
+from nasplat.networks import resnet20, resnet50, resnet56, vgg19_bn
 
 from .architectures import ALL, Size
 from .conftest import Traced
@@ -146,23 +147,29 @@ def test_a_branch_that_did_not_run_is_listed(traced: Trace) -> None:
     assert any("aux" in one.node or "aux" in one.reason for one in frozen)
 
 
-def test_resnet56_has_the_nodes_and_edges_of_its_definition() -> None:
-    network, image = resnet56().eval(), torch.zeros(1, 3, 8, 8)
-    structure = parameter_graph(network, image).structure
-    assert (structure.nodes, structure.edges) == (2045, 98_368)
-    assert {join.kind for join in structure.joins} == {"sum"}
-    assert sum(len(join.sources) for join in structure.joins) == 912  # 9 * 16 + 8 * 32 + 8 * 64
-
-
-def test_vgg19_has_the_nodes_and_edges_of_its_definition() -> None:
-    structure = parameter_graph(vgg19_bn(classes=100).eval(), torch.zeros(1, 3, 16, 16)).structure
-    assert (structure.nodes, structure.edges, structure.joins) == (5607, 2_275_520, ())
-
-
-def test_the_graph_of_resnet50_shares_the_memory_of_its_weights() -> None:
-    """15.4 million edges: 192 of 49 numbers, 1,257,472 of 9, 14,176,256 of one, and 11,264 identities."""
-    network, image = resnet50().eval(), torch.zeros(1, 3, 32, 32)
-    graph = parameter_graph(network, image)
-    assert (graph.structure.nodes, graph.structure.edges) == (23_723, 15_445_184)
-    pointers = {tensor.untyped_storage().data_ptr() for tensor in network.state_dict().values()}
-    assert {edge.untyped_storage().data_ptr() for edge in graph.edges} <= pointers
+@pytest.mark.parametrize(
+    ("factory", "pixels", "nodes", "edges", "shortcuts"),
+    [
+        # 701 = 3 + 16 + 6 * (16 + 32 + 64) + 10; stem and stages, shortcuts, classifier, identities
+        (resnet20, 8, 701, 48 + 6 * 256 + 512 + 5 * 1024 + 2048 + 5 * 4096 + 512 + 2048 + 640 + 240, 240),
+        (resnet56, 8, 2045, 98_368, 9 * 16 + 8 * (32 + 64)),
+        (partial(vgg19_bn, classes=100), 16, 5607, 2_275_520, 0),
+        # 192 edges of 49 numbers, 1,257,472 of 9, 14,176,256 of one, and the identities
+        (resnet50, 32, 23_723, 15_445_184, 2 * 256 + 3 * 512 + 5 * 1024 + 2 * 2048),
+    ],
+)
+def test_published_networks_have_their_nodes_and_edges_and_come_back(
+    factory: Callable[[], nn.Module], pixels: int, nodes: int, edges: int, shortcuts: int
+) -> None:
+    network = factory().eval()
+    for tensor in network.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.uniform_()
+    graph = parameter_graph(network, torch.zeros(1, 3, pixels, pixels))
+    assert (graph.structure.nodes, graph.structure.edges) == (nodes, edges)
+    assert sum(len(join.sources) for join in graph.structure.joins if join.kind == "sum") == shortcuts
+    assert {join.kind for join in graph.structure.joins} <= {"sum"}
+    own = {tensor.untyped_storage().data_ptr() for tensor in network.state_dict().values()}
+    assert {edge.untyped_storage().data_ptr() for edge in graph.edges} <= own  # views, nothing is copied
+    back = returned(graph)
+    assert all(torch.equal(back[key], tensor) for key, tensor in network.state_dict().items())
