@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from nasplat.channels.graph import ParameterGraph
+from nasplat.errors import NasplatError
 from nasplat.metanet.edge_gated_fused import kernels_for
 from nasplat.metanet.edge_gated_kernels import Past
 from nasplat.metanet.edge_gated_torch import TorchKernels
 from nasplat.metanet.encoders import GraphEncoder
-from nasplat.metanet.layout import Layout, layout_of
+from nasplat.metanet.layout import Layout, layout_of, placed
 from nasplat.metanet.state import GraphState
 
 
@@ -123,6 +124,8 @@ class EdgeGated(nn.Module):
         compiled: bool = True,
     ) -> None:
         super().__init__()
+        if keep < 1:
+            raise NasplatError(f"keep is {keep}: edges are kept before every keep-th layer; give 1 or more")
         self.encoder = GraphEncoder(width, grid, words)
         self.layers = nn.ModuleList(EdgeGatedLayer(width) for _ in range(layers))
         self.keep = keep
@@ -132,7 +135,8 @@ class EdgeGated(nn.Module):
     def forward(self, graph: ParameterGraph) -> GraphState:
         """Hidden states of nodes, blocks and joins."""
         state: GraphState = self.encoder(graph)
-        layout, nodes = layout_of(graph.structure), state.nodes
+        nodes = state.nodes
+        layout = placed(layout_of(graph.structure), nodes.device)
         flat = layout.pack(state).to(self.edge_type or nodes.dtype)
         edges = Edges(layout, flat, self.keep if torch.is_grad_enabled() else 0, compiled=self.compiled)
         del state, flat

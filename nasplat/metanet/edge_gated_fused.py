@@ -123,7 +123,9 @@ def kernels_for(edges: Tensor, factors: Tensor) -> Kernels:
 def compiled() -> ctypes.CDLL | None:
     """The library, compiled if this machine has not done so before; None without a compiler that can."""
     compiler = shutil.which(os.environ.get("CXX", "c++"))
-    if compiler is None or not SOURCE.is_file():
+    if (
+        compiler is None or not SOURCE.is_file() or ctypes.sizeof(ctypes.c_long) != 8
+    ):  # node numbers have 64 bits
         return None
     try:
         # what a compiler defines says which machine and compiler the code is for
@@ -142,7 +144,7 @@ def compiled() -> ctypes.CDLL | None:
                 )
                 os.replace(made, target)
         return ctypes.CDLL(str(target))
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, RuntimeError, subprocess.CalledProcessError):  # RuntimeError: no home folder
         return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -94,6 +94,13 @@ def layout_of(structure: GraphStructure) -> Layout:
         start = stacks[-1].stop
     sizes = tuple(len(ends[n][0]) * forms[n][0] * forms[n][1] for n in order)
     return Layout(structure.nodes, tuple(stacks), tuple(order), sizes, _degrees(structure.nodes, stacks))
+
+
+@lru_cache(maxsize=256)
+def placed(layout: Layout, device: torch.device) -> Layout:
+    """The layout with its numbers on a device."""
+    stacks = tuple(Stack(s.start, s.sources.to(device), s.targets.to(device)) for s in layout.stacks)
+    return replace(layout, stacks=stacks, degrees=layout.degrees.to(device))
 
 
 def _degrees(nodes: int, stacks: Sequence[Stack]) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nasplat.channels.graph import ParameterGraph
+from nasplat.errors import NasplatError
 from nasplat.metanet import edge_gated_fused, edge_gated_torch
 from nasplat.metanet.edge_gated import EdgeGated, EdgePass, Edges
 from nasplat.metanet.flat import FlatEdgeGated
@@ -189,3 +190,8 @@ def test_without_a_compiler_torch_operations_do_the_work(monkeypatch: pytest.Mon
         assert isinstance(edge_gated_fused.kernels_for(edges, edges), edge_gated_torch.TorchKernels)
     finally:
         edge_gated_fused.compiled.cache_clear()
+
+
+def test_keeping_edges_before_no_layer_is_refused() -> None:
+    with pytest.raises(NasplatError, match="keep is 0"):
+        EdgeGated(4, 1, keep=0)
