@@ -251,7 +251,6 @@ FREE: dict[str, Callable[[], nn.Module]] = {
         8, lambda net, x: mean(net.norm(x)), norm=lambda: nn.BatchNorm2d(8, track_running_stats=False)
     ),
     "norm_over_maps": maps(8, lambda net, x: mean(net.norm(x) ** 2), norm=lambda: nn.LayerNorm([8, 4, 4])),
-    "norm_over_places": maps(8, lambda net, x: mean(net.norm(x) ** 2), norm=lambda: nn.LayerNorm([4, 4])),
     "merged_with_height": maps(
         32, lambda net, x: net.fc(x.reshape(-1, 32, 4)).mean(-1), fc=lambda: nn.Linear(4, 4)
     ),
@@ -302,15 +301,11 @@ FREE: dict[str, Callable[[], nn.Module]] = {
         layer=lambda: nn.TransformerEncoderLayer(8, 2, 12, batch_first=True),
     ),
     "windows": maps(8, windows, **qkv()),
-    "unrolled": tokens(6, unrolled, cell=lambda: nn.LSTMCell(8, 6)),
     "both_directions": tokens(
         8, lambda net, x: net.rnn(x)[0][:, -1], rnn=lambda: nn.GRU(8, 4, bidirectional=True, batch_first=True)
     ),
     "experts": tokens(
         6, experts, gate=lambda: nn.Linear(8, 2), one=lambda: nn.Linear(8, 6), two=lambda: nn.Linear(8, 6)
-    ),
-    "asked": tokens(
-        8, asked, attention=lambda: nn.MultiheadAttention(8, 2, batch_first=True), queries=scale(1, 3, 8)
     ),
     "pooled_by_weights": tokens(
         8, lambda net, x: (torch.softmax(net.score(x), 1) * x).sum(1), score=lambda: nn.Linear(8, 1)
@@ -326,6 +321,11 @@ FREE: dict[str, Callable[[], nn.Module]] = {
 """Where all eight channels may change places."""
 
 OPAQUE: dict[str, Callable[[], nn.Module]] = {
+    "norm_over_places": maps(8, lambda net, x: mean(net.norm(x) ** 2), norm=lambda: nn.LayerNorm([4, 4])),
+    "unrolled": tokens(6, unrolled, cell=lambda: nn.LSTMCell(8, 6)),
+    "asked": tokens(
+        8, asked, attention=lambda: nn.MultiheadAttention(8, 2, batch_first=True), queries=scale(1, 3, 8)
+    ),
     "sorted": maps(8, lambda net, x: mean(x).sort(1).values),
     "top": maps(3, lambda net, x: mean(x).topk(3, 1).values),
     "pairs": maps(64, lambda net, x: torch.einsum("nchw,ndhw->ncd", x, x).flatten(1)),
@@ -342,6 +342,6 @@ OPAQUE: dict[str, Callable[[], nn.Module]] = {
         8, lambda net, x: torch.einsum("ntc,kcd->nkd", x, net.weight).mean(1), weight=scale(2, 8, 8)
     ),
 }
-"""What is not followed: channels are frozen, with a reason."""
+"""What is not followed: all channels are frozen, with a reason."""
 
 IDIOMS = ORDERED | FREE | OPAQUE
