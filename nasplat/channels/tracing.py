@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import traceback
-import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, fx, nn
 
 from nasplat.channels.graph import ParameterGraph
+from nasplat.channels.refusals import check_runs, checked, quiet, untraceable
 from nasplat.channels.rules import FUNCTIONS, KEEP_PLACES, MODULES
 from nasplat.channels.run import UNKNOWN, Run
 from nasplat.channels.settling import Stored, settle
 from nasplat.channels.spec import ChannelSpec
 from nasplat.channels.writing import check_finite, named_tensors
-from nasplat.errors import NasplatError
 from nasplat.measure.size import evaluating
 
 Example = Tensor | Sequence[Tensor]
@@ -41,16 +38,16 @@ def channel_spec(module: nn.Module, example: Example) -> ChannelSpec:
     is guessed. The module is left as it was. NasplatError for a module that neither traces, with the line, and for
     an example that does not fit.
     """
-    examples = [example] if isinstance(example, Tensor) else list(example)
-    with evaluating(module), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what a network warns of, it warns of when it runs
+    examples = checked(module, example)
+    with evaluating(module), quiet():
         try:
             spec = _followed(module, _symbolic(module), examples)
         except Exception as error:  # tracing runs the user's forward on proxies, which may raise anything
+            check_runs(module, examples)
             try:
                 return _exported(module, examples)
             except Exception as second:
-                raise _untraceable(module, examples, error, second) from error
+                raise untraceable(module, error, second) from error
         if any(UNKNOWN in why.reason for why in spec.frozen):
             try:
                 return min(spec, _exported(module, examples), key=_frozen)
@@ -100,44 +97,6 @@ def _exported(module: nn.Module, examples: Sequence[Tensor]) -> ChannelSpec:
     places = [node for node in program.graph.nodes if node.op == "placeholder"]
     run.run(*(None if str(node.target) in lifted else next(users) for node in places))
     return settle(run.ledger, stored(module, run))
-
-
-def _untraceable(
-    module: nn.Module, examples: Sequence[Tensor], error: Exception, second: Exception
-) -> NasplatError:
-    """One line for what neither way could do; an example that does not fit is told as such."""
-    shapes = ", ".join(str(tuple(one.shape)) for one in examples)
-    try:
-        with torch.no_grad():
-            module(*examples)
-    except Exception as own:
-        return NasplatError(
-            f"{_name(module)} does not take an example of shape {shapes}: {_reason(own)}; give inputs that it takes"
-        )
-    return NasplatError(
-        f"{_name(module)} cannot be traced: torch.fx fails{_line(error)} ({_reason(error)}) and torch.export"
-        f"{_line(second)} ({_reason(second)}); decide nothing in `forward` by the values of tensors"
-    )
-
-
-def _line(error: Exception) -> str:
-    """The last line of code outside torch that an error went through."""
-    own = Path(__file__).parent
-    torch_folder = Path(torch.__file__).parent
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        path = Path(frame.filename)
-        if own not in path.parents and torch_folder not in path.parents and path.is_file():
-            return f" in {path.name} line {frame.lineno}"
-    return ""
-
-
-def _reason(error: Exception) -> str:
-    first = str(error).strip().splitlines() or [type(error).__name__]
-    return " ".join(first[0].split())[:200]
-
-
-def _name(module: nn.Module) -> str:
-    return type(module).__name__
 
 
 def stored(module: nn.Module, run: Run) -> Stored:
