@@ -38,7 +38,7 @@ DeviceOption = Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda
 
 
 LIKENESS = (
-    "number",
+    "network",
     "distance",
     "family",
     "width",
