@@ -16,7 +16,9 @@ from scipy.stats import kendalltau
 Floats = NDArray[np.float64]
 
 DRAWS = 400
-GRAPHS = ("pna", "edge gated")
+MEANS = {f"{name} + statistics, forest": (name, "statistics, forest") for name in ("deep sets", "edge gated")}
+"""Rows that are the mean of two others: whether these know different things."""
+ROWS = (*METHODS, *MEANS)
 
 
 def networks_file(zoo: str) -> str:
@@ -76,6 +78,19 @@ class Setting:
         return self._taus[method, seed]
 
 
+def with_means(predictions: pd.DataFrame) -> pd.DataFrame:
+    """The predictions, and MEANS wherever both of their rows are there."""
+    found = [predictions]
+    for _, rows in predictions.groupby(["setting", "seed"], sort=False):
+        for name, pair in MEANS.items():
+            own = rows[rows["method"].isin(pair)]
+            if len(own) == len(pair):
+                mean = np.mean([np.array(text.split(), float) for text in own["predicted"]], axis=0)
+                told = {"method": name, "cpu_s": own["cpu_s"].sum(), "predicted": " ".join(map(str, mean))}
+                found.append(own.iloc[:1].assign(**told))
+    return pd.concat(found, ignore_index=True)
+
+
 def results(here: Path, predictions: pd.DataFrame) -> pd.DataFrame:
     """One row for each method, seed and setting: tau, and tau within families in the mean."""
     found = []
@@ -85,7 +100,7 @@ def results(here: Path, predictions: pd.DataFrame) -> pd.DataFrame:
             method, seed = str(row.method), int(row.seed)
             own = np.unique(setting.families[setting.judged[seed]])
             within = [setting.tau(method, seed, family=family) for family in own]
-            facts = {"job": row.job, "setting": name, "method": method, "seed": seed, "learned": row.learned}
+            facts = {"setting": name, "method": method, "seed": seed, "learned": row.learned}
             told = {"judged": len(setting.judged[seed]), "kendall_tau": round(setting.tau(method, seed), 5)}
             rest = {"within_families": round(float(np.mean(within)), 5), "unit": "1"}
             found.append(facts | told | rest | {"cpu_s": row.cpu_s, "origin": row.origin})
@@ -110,7 +125,7 @@ def tables(here: Path, predictions: pd.DataFrame) -> str:
 def _one(here: Path, name: str, rows: pd.DataFrame) -> str:
     """A line for each method: tau with its interval, difference to the best baseline, tau within families, time."""
     setting, table = Setting(here, name, rows), results(here, rows).groupby("method")
-    methods = [method for method in METHODS if method in setting.predicted]
+    methods = [method for method in ROWS if method in setting.predicted]
     draws = {m: setting.drawn(m, sorted(setting.predicted[m])) for m in methods}
     bar = best_baseline({m: setting.mean(m, sorted(setting.predicted[m])) for m in methods})
     within = ("within families", "---") if name == "random" else ()
@@ -132,7 +147,7 @@ def _left_out(here: Path, names: list[str], predictions: pd.DataFrame) -> str:
     means: dict[str, list[float]] = {}
     for name in names:
         setting = Setting(here, name, predictions[predictions["setting"] == name])
-        for method in (method for method in METHODS if method in setting.predicted):
+        for method in (method for method in ROWS if method in setting.predicted):
             seeds = sorted(setting.predicted[method])
             mean = setting.mean(method, seeds)
             cells.setdefault(method, []).append(f"{mean:.3f} {_interval(setting.drawn(method, seeds))}")

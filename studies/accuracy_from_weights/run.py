@@ -24,7 +24,7 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded, here and in the workers
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # what the studies have in common
 
-from judging import networks_file, results, tables
+from judging import networks_file, results, tables, with_means
 from ledger import do, folder, options, read
 from methods import ANY_FORM, METHODS, TARGET, Question
 from networks import FAMILIES, Place, known, split
@@ -119,7 +119,7 @@ def main() -> None:
                 work,
                 asked.processes,
             )
-        predictions = read(here / "predictions.csv")
+        predictions = with_means(read(here / "predictions.csv"))
         found = results(here, predictions)
         found.to_csv(here / "results.csv", index=False)
         if asked.table or asked.quick:  # a minute of resampling
