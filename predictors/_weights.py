@@ -19,6 +19,7 @@ from nasplat.metanet.fitting import Fitting, Loss, fit, judged
 from nasplat.metanet.groups import Group, grouped
 from nasplat.metanet.invariant import Invariant
 from nasplat.metanet.limits import Limits
+from nasplat.metanet.readout import Pooling
 from nasplat.prediction import Predictor, Sample
 from nasplat.prediction.limits import check_numbers
 from nasplat.prediction.training import seeded
@@ -27,22 +28,28 @@ from nasplat.prediction.weights import weights_of
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A metanetwork's sizes: see `BACKBONES`. scales: take hidden scales and signs out first, see `canonical`."""
+    """A metanetwork's sizes: see `BACKBONES`.
+
+    scales: take hidden scales and signs out first, see `canonical`. poolings: of neurons and weights, layer by layer.
+    """
 
     backbone: BackboneName = "edge_gated"
     width: int = 16
     layers: int = 3
     grid: int = 7
     scales: bool = False
+    poolings: tuple[Pooling, ...] = ("mean", "max")
 
     def __post_init__(self) -> None:
         if self.width % 4:
             raise NasplatError(f"width = {self.width}: expected a multiple of 4")
+        if not self.poolings:
+            raise NasplatError("poolings = []: name one or more")
 
     def network(self, outputs: int) -> Invariant:
         """A new network of that many outputs."""
         backbone = BACKBONES[self.backbone](self.width, self.layers, self.grid)
-        return Invariant(backbone, self.width, outputs, scales=self.scales)
+        return Invariant(backbone, self.width, outputs, self.poolings, self.scales)
 
 
 class WeightsPredictor(Predictor):

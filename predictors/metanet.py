@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nasplat.metanet.backbones import BackboneName
 from nasplat.metanet.fitting import Fitting, Loss
+from nasplat.metanet.readout import Pooling
 from nasplat.prediction import Prediction, PredictorFactory, Sample
 from nasplat.prediction.losses import mse
 from nasplat.prediction.normal import checked_targets
@@ -22,10 +23,10 @@ from ._weights import Body, WeightsPredictor
 class Metanet(WeightsPredictor):
     """Regression on standardised targets by mean squared error; see `WeightsPredictor`.
 
-    backbone: what passes messages along weights, or "deep_sets", which passes none. width: of hidden states, even.
-    layers: rounds. grid: the largest kernel. epochs, rate, batch: of training, see `Fitting`. members: of the ensemble.
-    scales: take out the hidden scales and signs that rectifiers and tanh leave open. reach: how many times larger or
-    smaller than those learned from a network may be.
+    backbone: what passes messages along weights, or "deep_sets", which passes none. width: of hidden states, a multiple
+    of 4. layers: rounds. grid: the largest kernel. epochs, rate, batch: of training, see `Fitting`. members: of the
+    ensemble. scales: take out the hidden scales and signs that rectifiers and tanh leave open. poolings: of neurons and
+    of weights, layer by layer. reach: how many times larger or smaller than those learned from a network may be.
     """
 
     def __init__(
@@ -41,12 +42,17 @@ class Metanet(WeightsPredictor):
         members: int = 1,
         noise: float = 0.0,
         scales: bool = False,
+        poolings: Sequence[Pooling] = ("mean", "max"),
         reach: float = 4.0,
     ) -> None:
-        body = Body(backbone, width, layers, grid, scales)
+        body = Body(backbone, width, layers, grid, scales, tuple(poolings))
         training = {"epochs": epochs, "batch": batch, "rate": rate, "noise": noise}
         rest = {"members": members, "reach": reach}
-        super().__init__(asdict(body) | training | rest, body, Fitting(epochs, batch, rate, noise=noise))
+        super().__init__(
+            asdict(body) | {"poolings": list(poolings)} | training | rest,
+            body,
+            Fitting(epochs, batch, rate, noise=noise),
+        )
 
     @property
     def loss(self) -> Loss:

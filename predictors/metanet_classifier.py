@@ -15,6 +15,7 @@ from torch import Tensor
 from nasplat.errors import NasplatError
 from nasplat.metanet.backbones import BackboneName
 from nasplat.metanet.fitting import Fitting, Loss
+from nasplat.metanet.readout import Pooling
 from nasplat.prediction import Prediction, PredictorFactory, Sample
 from nasplat.prediction.normal import checked_targets
 
@@ -41,12 +42,17 @@ class MetanetClassifier(WeightsPredictor):
         members: int = 1,
         noise: float = 0.0,
         scales: bool = False,
+        poolings: Sequence[Pooling] = ("mean", "max"),
         reach: float = 4.0,
     ) -> None:
-        body = Body(backbone, width, layers, grid, scales)
+        body = Body(backbone, width, layers, grid, scales, tuple(poolings))
         training = {"epochs": epochs, "batch": batch, "rate": rate, "noise": noise}
         rest = {"members": members, "reach": reach}
-        super().__init__(asdict(body) | training | rest, body, Fitting(epochs, batch, rate, noise=noise))
+        super().__init__(
+            asdict(body) | {"poolings": list(poolings)} | training | rest,
+            body,
+            Fitting(epochs, batch, rate, noise=noise),
+        )
 
     @property
     def loss(self) -> Loss:

@@ -12,23 +12,28 @@ from nasplat.channels.structure import GraphStructure
 from nasplat.metanet.state import GraphState
 from nasplat.metanet.statistics import rows_of
 
-Pooling: TypeAlias = Literal["mean", "max", "attention"]
+Pooling: TypeAlias = Literal["mean", "max", "deviation", "attention"]
+
+
+FLOOR = 1e-6  # of a variance, under its root
 
 
 class Pool(nn.Module):
-    """Pools a set, (m, n, H) -> (m, H): by its mean, its largest numbers, or a mean weighted by the softmax of a
-    learned score (arXiv:1802.04712, without its gate)."""
+    """Pools a set, (m, n, H) -> (m, H): by its mean, its largest numbers, its standard deviation, or a mean weighted by
+    the softmax of a learned score (arXiv:1802.04712, without its gate)."""
 
     def __init__(self, width: int, pooling: Pooling) -> None:
         super().__init__()
+        self.pooling = pooling
         self.score = nn.Linear(width, 1) if pooling == "attention" else None
-        self.largest = pooling == "max"
 
     def forward(self, values: Tensor) -> Tensor:
         if self.score is not None:
             found: Tensor = (self.score(values).softmax(1) * values).sum(1)
             return found
-        return values.amax(1) if self.largest else values.mean(1)
+        if self.pooling == "deviation":
+            return (values.var(1, correction=0) + FLOOR).sqrt()
+        return values.max(1).values if self.pooling == "max" else values.mean(1)
 
 
 class LayerReadOut(nn.Module):

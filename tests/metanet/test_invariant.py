@@ -48,7 +48,7 @@ def test_the_order_of_neurons_does_not_matter(name: BackboneName, scales: bool) 
     torch.testing.assert_close(network.embedded(moved), network.embedded(plain), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "max", "attention"])
+@pytest.mark.parametrize("pooling", ["mean", "max", "deviation", "attention"])
 @pytest.mark.parametrize("form", FORMS)
 def test_every_pooling_is_invariant_on_every_form(form: str, pooling: str) -> None:
     network, plain = made(poolings=(pooling,)), single(FORMS[form], batch=(2,))
@@ -60,6 +60,9 @@ def test_pools_are_what_they_are_called() -> None:
     values = torch.randn(2, 5, 3)
     assert torch.equal(Pool(3, "mean")(values), values.mean(1))
     assert torch.equal(Pool(3, "max")(values), values.amax(1))
+    torch.testing.assert_close(
+        Pool(3, "deviation")(values), values.std(1, correction=0), atol=1e-5, rtol=1e-4
+    )
     attention = Pool(3, "attention")
     weights = torch.softmax(attention.score(values)[..., 0], 1)  # type: ignore[misc]
     torch.testing.assert_close(attention(values), torch.einsum("mn,mnh->mh", weights, values))
