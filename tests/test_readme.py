@@ -140,6 +140,15 @@ def test_every_file_in_the_readme_belongs_to_a_study_that_a_later_line_runs() ->
             assert f"nasplat run {Path(block.file).parent}" in later
 
 
+def test_the_table_of_channels_in_the_readme_is_what_its_block_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, shown, *_ = (block for block in BLOCKS if block.section == "Channels and parameter graphs")
+    run_python(first.text, {"__name__": "readme"})
+    assert capsys.readouterr().out == shown.text
+
+
 TABLES: list[tuple[str, type[BaseModel]]] = [
     ("study", StudyTable),
     ("data", Named),
