@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pytest
 import torch
+from torch_geometric.data import Batch, Data
 
 from nasplat.channels.flat import KernelGrid
 from nasplat.channels.graph import ParameterGraph
@@ -18,10 +17,6 @@ from nasplat.channels.writing import named_tensors
 from nasplat.errors import NasplatError
 
 from .by_hand import MAKERS, chain, made
-
-with warnings.catch_warnings():  # torch_geometric scripts a class when it is imported, which torch deprecates
-    warnings.filterwarnings("ignore", message=".*torch.jit.script", category=DeprecationWarning)
-    from torch_geometric.data import Batch, Data
 
 
 @pytest.fixture(params=sorted(MAKERS))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import pytest
@@ -14,10 +13,6 @@ from nasplat.networks import resnet56
 
 from .architectures import ALL
 from .conftest import Traced
-
-with warnings.catch_warnings():  # torch_geometric scripts a class when it is imported, which torch deprecates
-    warnings.filterwarnings("ignore", message=".*torch.jit.script", category=DeprecationWarning)
-    import torch_geometric.data  # noqa: F401
 
 Trace = Callable[[str], Traced]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -108,11 +106,7 @@ class RecurrentCell(nn.Module):
 
 def graph_network(kind: str) -> nn.Module:
     """Two layers of torch_geometric ("GCNConv", "SAGEConv") that read features and edges."""
-    with (
-        warnings.catch_warnings()
-    ):  # torch_geometric scripts a class when it is imported, which torch deprecates
-        warnings.filterwarnings("ignore", message=".*torch.jit.script", category=DeprecationWarning)
-        import torch_geometric.nn as geometric
+    import torch_geometric.nn as geometric
 
     layer = getattr(geometric, kind)
 
