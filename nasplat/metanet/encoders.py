@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from nasplat.channels.graph import ParameterGraph
 from nasplat.channels.structure import COLUMNS, JOINS, SIDES, Block
+from nasplat.channels.vocabulary import ACTIVATIONS
 from nasplat.errors import DataError
 from nasplat.metanet.state import GraphState, edges_of, features_of
-from nasplat.metanet.words import ACTIVATIONS, KINDS, PLACE, block_words, node_words, places
+from nasplat.metanet.words import KINDS, PLACE, block_words, node_words, places
 
 
 class NodeEncoder(nn.Module):

@@ -26,7 +26,9 @@ class Limits:
     @classmethod
     def of(cls, graphs: Sequence[ParameterGraph], reach: float) -> Self:
         sizes = [_sizes(graph) for graph in graphs]
-        neurons, edges, rows = ((min(s[name] for s in sizes), max(s[name] for s in sizes)) for name in sizes[0])
+        neurons, edges, rows = (
+            (min(s[name] for s in sizes), max(s[name] for s in sizes)) for name in sizes[0]
+        )
         return cls(neurons, edges, rows, reach)
 
     @classmethod

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from nasplat.channels.structure import JOINS, GraphStructure
+from nasplat.channels.vocabulary import ACTIVATIONS, number
 
 KINDS = (
     "input",
@@ -25,29 +25,9 @@ KINDS = (
 )
 """Kinds of rows and of blocks that have a number of their own; all others share number 0."""
 
-ACTIVATIONS = (
-    "",
-    "relu",
-    "gelu",
-    "silu",
-    "tanh",
-    "sigmoid",
-    "leaky_relu",
-    "elu",
-    "hardswish",
-    "hardsigmoid",
-    "sin",
-)
-"""Activations that have a number of their own; all others share number 0."""
-
 FREQUENCIES = 8
 PLACE = 2 + 1 + 2 * FREQUENCIES
 """How many numbers `places` gives for a node."""
-
-
-def number(word: str, known: Sequence[str]) -> int:
-    """1 + the place of a word among those known, 0 for any other: an index of len(known) + 1 rows."""
-    return known.index(word) + 1 if word in known else 0
 
 
 @lru_cache(maxsize=256)
