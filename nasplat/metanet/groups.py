@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from nasplat.channels.graph import ParameterGraph
+from nasplat.channels.stacking import stack_graphs
 from nasplat.channels.structure import Block, GraphStructure, Join, Vector
 from nasplat.errors import NasplatError
 
@@ -42,14 +43,7 @@ def grouped(graphs: Sequence[ParameterGraph]) -> list[Group]:
         if place not in prints:
             prints[place] = fingerprint(graph.structure)
         forms.setdefault(prints[place], []).append(row)
-    return [Group(np.array(rows), stacked([graphs[row] for row in rows])) for rows in forms.values()]
-
-
-def stacked(graphs: Sequence[ParameterGraph]) -> ParameterGraph:
-    """Networks of one form as one graph whose tensors have a leading axis (m,)."""
-    structure = graphs[0].structure
-    tensors = {name: torch.stack([g.tensors[name] for g in graphs]) for name in structure.shapes}
-    return ParameterGraph(structure, tensors)
+    return [Group(np.array(rows), stack_graphs([graphs[row] for row in rows])) for rows in forms.values()]
 
 
 def taken(graph: ParameterGraph, rows: torch.Tensor) -> ParameterGraph:
