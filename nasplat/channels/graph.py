@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nasplat.channels.structure import COLUMNS, DEFAULTS, SIDES, GraphStructure, Numbers, Vector
+from nasplat.errors import NasplatError, expected_one_of
 
 if TYPE_CHECKING:
     from networkx import MultiDiGraph
@@ -66,8 +68,9 @@ class ParameterGraph:
     ) -> ParameterGraph:
         """The graph with other node features (*batch, nodes, 10) and edges; what is in neither stays, and so do the
         columns to keep, such as ("mean", "variance"). Each tensor keeps its type; gradients flow through. A batch of
-        features and edges for one network gives a batch of networks.
+        features and edges for one network gives a batch of networks. NasplatError: sizes of another graph.
         """
+        self._check_sizes(features, edges)
         shapes, front = self.structure.shapes, features.shape[:-2]
         tensors = dict(self.tensors)
         if front != self.batch:
@@ -84,6 +87,17 @@ class ParameterGraph:
                 values = values.reshape(*values.shape[:-1], *shapes[name])
                 tensors[name] = values.to(self.tensors[name].dtype)
         return ParameterGraph(self.structure, tensors)
+
+    def _check_sizes(self, features: Tensor, edges: Sequence[Tensor]) -> None:
+        """NasplatError: features or edges that are not of this form."""
+        given = [tuple(features.shape[-2:]), *(tuple(one.shape[-4:]) for one in edges)]
+        wanted = [(self.structure.nodes, SIDES * len(COLUMNS)), *(b.shape for b in self.structure.blocks)]
+        for place, (one, other) in enumerate(zip_longest(given, wanted)):
+            if one != other:
+                what = f"edges[{place - 1}]" if place else "features"
+                raise NasplatError(
+                    f"{what} end in {one or 'nothing'}, those of this graph in {other or 'nothing'}; give such as `graph.{what}`"
+                )
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -122,7 +136,10 @@ class ParameterGraph:
         """
         from nasplat.channels import flat, multigraph
 
-        return {"kernels": flat.to_pyg, "multigraph": multigraph.to_pyg}[form](self)
+        forms = {"kernels": flat.to_pyg, "multigraph": multigraph.to_pyg}
+        if form not in forms:
+            raise NasplatError(f"unknown form {form!r}; {expected_one_of(form, forms)}")
+        return forms[form](self)
 
     def replace_from(self, data: Data) -> ParameterGraph:
         """The graph with the numbers of a `Data` that `to_pyg` gave, edges in that order; gradients flow through."""

@@ -23,6 +23,10 @@ from nasplat.errors import NasplatError
 TALKERS = ("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_shapes", "torch.export")
 """Loggers of torch that repeat what an error says anyway."""
 
+HERE = Path(__file__).parent
+TRACERS = (HERE, HERE.parent / "measure", Path(torch.__file__).parent)
+"""Folders whose lines are not those of a network."""
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
@@ -94,8 +98,7 @@ def _line(error: Exception) -> str:
     frames = [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__)]
     told = re.findall(r'File "(.+)", line (\d+)', str(error))
     for file, number in [*((file, int(number)) for file, number in reversed(told)), *reversed(frames)]:
-        ours = (Path(__file__).parent, Path(torch.__file__).parent)
-        if getline(file, number) and not any(folder in Path(file).parents for folder in ours):
+        if getline(file, number) and not any(folder in Path(file).parents for folder in TRACERS):
             return f"{Path(file).name}:{number}: `{getline(file, number).strip()}`"
     return ""
 

@@ -26,7 +26,11 @@ def named_tensors(module: nn.Module) -> dict[str, Tensor]:
 def write_back(graph: ParameterGraph, module: nn.Module) -> None:
     """See `ParameterGraph.write_back`."""
     own = named_tensors(module)
-    check_form(graph, {name: tuple(tensor.shape) for name, tensor in own.items()}, type(module).__name__)
+    if graph.batch:
+        raise NasplatError(
+            f"a batch of {graph.batch} networks cannot be written to one module; take one of `unstack_graphs(graph)`"
+        )
+    check_form(graph, own, type(module).__name__)
     values = {name: _detached(graph.tensors[name], like) for name, like in own.items()}
     check_finite(graph.structure.rest, values)
     memory = {tensor.untyped_storage().data_ptr() for tensor in own.values()}
@@ -38,18 +42,14 @@ def write_back(graph: ParameterGraph, module: nn.Module) -> None:
             like.copy_(values[name])
 
 
-def check_form(graph: ParameterGraph, shapes: Mapping[str, tuple[int, ...]], owner: str) -> None:
-    """NasplatError: the graph is a batch, or its tensors are not those of a module."""
-    if graph.batch:
-        raise NasplatError(
-            f"a batch of {graph.batch} networks cannot be written to one module; take one of `unstack_graphs(graph)`"
-        )
-    form = graph.structure.shapes
+def check_form(graph: ParameterGraph, own: Mapping[str, Tensor], owner: str) -> None:
+    """NasplatError: the tensors of a graph have other names or shapes than a module's own."""
+    form, shapes = graph.structure.shapes, {name: tuple(tensor.shape) for name, tensor in own.items()}
     for name in [*form, *shapes]:
         if form.get(name) != shapes.get(name):
             raise NasplatError(
                 f"the graph is not of this {owner}: it has {_said(form, name)}, the module has {_said(shapes, name)}; "
-                "write it to the module it came from, or to one of the same form"
+                "take the module it came from, or one of the same form"
             )
 
 
@@ -66,6 +66,7 @@ def check_finite(rest: Sequence[str], tensors: Mapping[str, Tensor]) -> None:
 
 def call(module: nn.Module, graph: ParameterGraph, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """See `ParameterGraph.functional`."""
+    check_form(graph, named_tensors(module), type(module).__name__)
 
     def run(tensors: dict[str, Tensor]) -> Any:
         return torch.func.functional_call(module, tensors, tuple(args), dict(kwargs))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nasplat.channels import channel_spec, parameter_graph
+from nasplat.channels import ParameterGraph, channel_spec, parameter_graph, stack_graphs
 from nasplat.errors import NasplatError
 
 
@@ -126,3 +126,62 @@ def test_weights_that_are_not_finite_are_named(number: float) -> None:
         network.b.weight[1, 2] = number
     line = refused(lambda: parameter_graph(network, torch.zeros(2, 4)))
     assert line == "1 of the 24 numbers of 'b.weight' are not finite; give finite weights"
+
+
+class Wider(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.b = nn.Linear(8, 5)
+
+
+class Deeper(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.c = nn.Linear(3, 3)
+
+
+@pytest.fixture
+def graph() -> ParameterGraph:
+    return parameter_graph(Net(), torch.zeros(2, 4))
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (
+            Wider(),
+            "of this Wider: it has 'b.weight' of shape (3, 8), the module has 'b.weight' of shape (5, 8);",
+        ),
+        (Deeper(), "of this Deeper: it has no 'c.weight', the module has 'c.weight' of shape (3, 3);"),
+        (nn.Linear(4, 8), "of this Linear: it has 'a.weight' of shape (8, 4), the module has no 'a.weight';"),
+    ],
+)
+def test_a_graph_is_neither_written_to_another_module_nor_run_in_one(
+    graph: ParameterGraph, other: nn.Module, said: str
+) -> None:
+    before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
+    for act in (lambda: graph.write_back(other), lambda: graph.functional(other, torch.zeros(2, 4))):
+        line = refused(act)
+        assert said in line
+        assert line.endswith("take the module it came from, or one of the same form")
+    assert all(torch.equal(before[name], tensor) for name, tensor in other.state_dict().items())
+
+
+def test_nothing_is_written_of_a_graph_with_nan_or_of_a_batch(graph: ParameterGraph) -> None:
+    network = Net()
+    before = network.a.weight.clone()
+    edges = [graph.edges[0], graph.edges[1] * float("nan")]
+    line = refused(lambda: graph.replace(graph.features, edges).write_back(network))
+    assert line == "24 of the 24 numbers of 'b.weight' are not finite; give finite weights"
+    assert "take one of `unstack_graphs(graph)`" in refused(
+        lambda: stack_graphs([graph, graph]).write_back(network)
+    )
+    assert torch.equal(network.a.weight, before)
+
+
+def test_features_and_edges_of_other_sizes_are_refused(graph: ParameterGraph) -> None:
+    line = refused(lambda: graph.replace(graph.features[:-1], graph.edges))
+    assert line == "features end in (14, 10), those of this graph in (15, 10); give such as `graph.features`"
+    line = refused(lambda: graph.replace(graph.features, graph.edges[:1]))
+    assert line.startswith("edges[1] end in nothing, those of this graph in (1, 3, 8, 1)")
+    assert "did you mean 'multigraph'?" in refused(lambda: graph.to_pyg("multigraf"))  # type: ignore[arg-type]
