@@ -142,18 +142,21 @@ def _one(here: Path, name: str, rows: pd.DataFrame) -> str:
 
 
 def _left_out(here: Path, names: list[str], predictions: pd.DataFrame) -> str:
-    """A column for each family, and the mean over them; the best baseline of each column is what graphs are held to."""
-    cells: dict[str, list[str]] = {}
+    """A column for each family, with intervals and (seeds), and the mean over families."""
+    cells: dict[str, dict[str, str]] = {}
     means: dict[str, list[float]] = {}
     for name in names:
         setting = Setting(here, name, predictions[predictions["setting"] == name])
         for method in (method for method in ROWS if method in setting.predicted):
             seeds = sorted(setting.predicted[method])
             mean = setting.mean(method, seeds)
-            cells.setdefault(method, []).append(f"{mean:.3f} {_interval(setting.drawn(method, seeds))}")
+            told = f"{mean:.3f} {_interval(setting.drawn(method, seeds))}"
+            cells.setdefault(method, {})[name] = f"{told} ({len(seeds)})"
             means.setdefault(method, []).append(mean)
     lines = [_line("method", *names, "mean"), _line(*["---"] * (len(names) + 2))]
-    lines += [_line(method, *cells[method], f"{np.mean(means[method]):.3f}") for method in cells]
+    for method in (method for method in ROWS if method in cells):
+        whole = f"{np.mean(means[method]):.3f}" if len(means[method]) == len(names) else ""
+        lines.append(_line(method, *(cells[method].get(name, "") for name in names), whole))
     return "\n".join(lines)
 
 
