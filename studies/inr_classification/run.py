@@ -89,11 +89,11 @@ def tables(rows: pd.DataFrame) -> str:
     parts = []
     for (part, show), found in rows.groupby(["part", "show"], sort=False):
         order = METHODS if part == "class" else EDITS
-        judged, seeds = found["judged"].iloc[0], found["seed"].nunique()
+        judged, learned = found["judged"].iloc[0], found["learned"].iloc[0]
         title = f"### {'editing: dilation, ' if part == 'edit' else ''}{show}"
         metric = found["metric"].iloc[0]
         parts.append(
-            f"{title}\n\n{judged} networks judged, {seeds} seeds\n\n{_table(found, list(order), metric)}"
+            f"{title}\n\nlearned from {learned} networks, {judged} judged\n\n{_table(found, list(order), metric)}"
         )
     return "\n\n".join(parts)
 
@@ -103,15 +103,14 @@ def _table(rows: pd.DataFrame, order: Sequence[str], metric: str) -> str:
     wide = {m: f.set_index("seed")[["value"]] for m, f in rows.groupby("method")}
     bars = [m for m in wide if m in BASELINES] or [order[0]]
     bar = max(bars, key=lambda m: wide[m]["value"].mean())
-    lines = [f"| method | {metric} | against {bar} | CPU s |", "|---|---|---|---|"]
+    lines = [f"| method | seeds | {metric} | against {bar} | CPU s |", "|---|---|---|---|---|"]
     for method in (m for m in order if m in wide):
         own = wide[method]
         found = gaps(own, wide[bar], ["value"]).get("value") if method != bar else None
-        gap = "" if found is None else f"{found[0]:+.4f} ± {found[1]:.4f}"
+        gap = "" if found is None else f"{found[0]:+.3f} ± {found[1]:.3f}"
         seconds = rows.loc[rows["method"] == method, "cpu_s"].mean()
-        lines.append(
-            f"| {method} | {own['value'].mean():.4f} ± {reach(own['value']):.4f} | {gap} | {seconds:.0f} |"
-        )
+        mean = f"{own['value'].mean():.3f}" + (f" ± {reach(own['value']):.3f}" if len(own) > 1 else "")
+        lines.append(f"| {method} | {len(own)} | {mean} | {gap} | {seconds:.0f} |")
     return "\n".join(lines)
 
 
