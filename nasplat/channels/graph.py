@@ -95,9 +95,8 @@ class ParameterGraph:
         for place, (one, other) in enumerate(zip_longest(given, wanted)):
             if one != other:
                 what = f"edges[{place - 1}]" if place else "features"
-                raise NasplatError(
-                    f"{what} end in {one or 'nothing'}, those of this graph in {other or 'nothing'}; give such as `graph.{what}`"
-                )
+                said = f"{what} end in {one or 'nothing'}, those of this graph in {other or 'nothing'}"
+                raise NasplatError(f"{said}; give such as `graph.{what}`")
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None

@@ -132,4 +132,6 @@ def _value(text: str) -> Any:
 
 def _short(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
+    if "Weights only load failed" in text:
+        return "Python objects beside tensors would run code; save `module.state_dict()` instead"
     return text if len(text) <= 120 else f"{text[:117]}..."

@@ -46,16 +46,19 @@ def samples(zoo: Zoo, example: Tensor | None = None) -> list[Sample]:
     return found
 
 
-def alike(zoo: Zoo, number: int, count: int = 5, embed: Embed | None = None) -> pd.DataFrame:
+def alike(
+    zoo: Zoo, number: int, count: int = 5, embed: Embed | None = None, example: Tensor | None = None
+) -> pd.DataFrame:
     """Which trained networks are like this one: rows of the `count` nearest to network `number`, with `distance`,
     and as `network` their own positions in the zoo.
 
     embed: codes of networks; left out, statistics of weights by row, which any network has (see
-    `metanet.statistics.by_row`). Distances as `metanet.retrieval.nearest`. IndexError for a number that is not there.
+    `metanet.statistics.by_row`). example: see `samples`. Distances as `metanet.retrieval.nearest`. IndexError for a
+    number that is not there.
     """
     if number not in range(len(zoo)):
         raise IndexError(f"network {number} of a zoo of {len(zoo)}: choose 0 to {len(zoo) - 1}")
-    codes = (embed or statistics)(samples(zoo))
+    codes = (embed or statistics)(samples(zoo, example))
     places, distances = nearest(codes, codes[[number]], count + 1)
     others = places[0] != number
     table: pd.DataFrame = zoo.table.iloc[places[0][others][:count]].copy()

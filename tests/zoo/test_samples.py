@@ -64,6 +64,7 @@ def test_a_folder_of_state_dicts_needs_an_example(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not say what its networks take: give an example"):
         samples(zoo)
     assert len(samples(zoo, torch.zeros(2, 3))) == 2
+    assert alike(zoo, 0, example=torch.zeros(2, 3))["network"].tolist() == [1]
 
 
 def test_a_number_that_is_not_there_is_refused() -> None:
