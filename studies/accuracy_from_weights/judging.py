@@ -142,21 +142,28 @@ def _one(here: Path, name: str, rows: pd.DataFrame) -> str:
 
 
 def _left_out(here: Path, names: list[str], predictions: pd.DataFrame) -> str:
-    """A column for each family, with intervals and (seeds), and the mean over families."""
+    """A column for each family, with intervals and (seeds), and the mean over families where a row has them all."""
     cells: dict[str, dict[str, str]] = {}
     means: dict[str, list[float]] = {}
+    draws: dict[str, list[Floats]] = {}
     for name in names:
         setting = Setting(here, name, predictions[predictions["setting"] == name])
         for method in (method for method in ROWS if method in setting.predicted):
             seeds = sorted(setting.predicted[method])
-            mean = setting.mean(method, seeds)
-            told = f"{mean:.3f} {_interval(setting.drawn(method, seeds))}"
-            cells.setdefault(method, {})[name] = f"{told} ({len(seeds)})"
-            means.setdefault(method, []).append(mean)
-    lines = [_line("method", *names, "mean"), _line(*["---"] * (len(names) + 2))]
+            means.setdefault(method, []).append(setting.mean(method, seeds))
+            draws.setdefault(method, []).append(setting.drawn(method, seeds))
+            told = f"{means[method][-1]:.3f} {_interval(draws[method][-1])} ({len(seeds)})"
+            cells.setdefault(method, {})[name] = told
+    whole = {method: float(np.mean(found)) for method, found in means.items() if len(found) == len(names)}
+    drawn = {method: np.mean(draws[method], axis=0) for method in whole}
+    bar = best_baseline(whole)
+    lines = [_line("method", *names, "mean", f"against {bar}"), _line(*["---"] * (len(names) + 3))]
     for method in (method for method in ROWS if method in cells):
-        whole = f"{np.mean(means[method]):.3f}" if len(means[method]) == len(names) else ""
-        lines.append(_line(method, *(cells[method].get(name, "") for name in names), whole))
+        ends = ["", ""]
+        if method in whole:
+            gap = f"{whole[method] - whole[bar]:+.3f} {_interval(drawn[method] - drawn[bar], '+.3f')}"
+            ends = [f"{whole[method]:.3f} {_interval(drawn[method])}", "" if method == bar else gap]
+        lines.append(_line(method, *(cells[method].get(name, "") for name in names), *ends))
     return "\n".join(lines)
 
 
