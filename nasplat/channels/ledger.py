@@ -68,7 +68,8 @@ class Ledger:
     ties and merges hold pairs of numbers (2, n): the same channel, and the very same neuron. seconds are neurons that
     were merged as the second of two, see `structure.SIDES`. groups hold members (g, n) with the g blocks (negative
     numbers) that they form, or None where it is one set of channels that an operation reads alike. mixed are weights
-    that were computed with in ways that are not known. loose are rows of neurons that stand for single elements until
+    that were computed with in ways that are not known; computed are those that gave something else, whatever reads
+    it. reads are the numbers that an operation read, and how often each. loose are rows of neurons that stand for single elements until
     an operation reads them as channels.
     """
 
@@ -85,6 +86,8 @@ class Ledger:
     bindings: dict[tuple[str, int], Binding] = field(default_factory=dict)
     frozen: list[tuple[Tensor, Frozen]] = field(default_factory=list)
     mixed: list[tuple[str, Frozen]] = field(default_factory=list)
+    computed: list[tuple[str, Frozen]] = field(default_factory=list)
+    reads: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     ends: dict[str, list[Tensor]] = field(default_factory=lambda: {"input": [], "output": []})
     loose: list[Row] = field(default_factory=list)
     taken: dict[str, set[int]] = field(default_factory=dict)
@@ -159,23 +162,36 @@ class Ledger:
         rows = along(numbers, *axes)
         if len(rows) == 1:
             return rows[0]
-        first = torch.where(rows[0] == NONE, rows.max(0).values, rows[0])
+        other = torch.where(rows.max(0).values > NONE, rows.max(0).values, rows.min(0).values)
+        first = torch.where(rows[0] == NONE, other, rows[0])
         both = self.is_loose(rows) & self.is_loose(first)
         self.merge(torch.where(both, rows, NONE), first)
         self.join("position", torch.where(both, NONE, rows), first)
         return first
 
-    def column(self, numbers: Tensor, *axes: int, name: str) -> Tensor:
+    def column(self, numbers: Tensor, *axes: int, name: str, uniform: bool = False) -> Tensor:
         """`level`, with neurons everywhere: places that belong to nobody, such as zero padding, get their own, and
-        so do blocks."""
+        so do blocks. Places keep their order, unless all hold one constant."""
         found = self.level(numbers, *axes)
         made = found <= NONE
         if made.any():
             row = self.row(name, "constant", int(made.sum()))
             self.tie(row.numbers, found[made])
+            if not uniform:
+                self.ends["input"].append(row.numbers[found[made] == NONE])
             found = found.clone()
             found[made] = row.numbers
         return found
+
+    def owned(self, found: Tensor, name: str) -> Tensor:
+        """Blocks among numbers get neurons of their own; places that belong to nobody stay."""
+        if not bool((found < NONE).any()):
+            return found
+        blocks = found[found < NONE].unique()
+        row = self.row(name, "constant", len(blocks))
+        self.tie(row.numbers, blocks)
+        places = torch.searchsorted(blocks, found).clamp(max=len(blocks) - 1)
+        return torch.where(found < NONE, row.numbers[places], found)
 
     def constant(self, parameter: str, shape: torch.Size) -> Column:
         """A parameter used as it stands: a neuron for each element, whose bias is the element."""
@@ -190,6 +206,11 @@ class Ledger:
         for row in self.loose:
             found |= (numbers >= row.start) & (numbers < row.start + row.size)
         return found
+
+    def read(self, numbers: Tensor) -> None:
+        """An operation reads these, each as often as it stands there."""
+        still = tuple(slice(None) if step else 0 for step in numbers.stride())
+        self.reads.append(numbers[still].unique(return_counts=True))
 
     def take(self, column: str, numbers: Tensor) -> None:
         """These neurons now carry a number in that column."""
@@ -218,7 +239,7 @@ class Ledger:
 
 def _pairs(first: Tensor, second: Tensor) -> list[Tensor]:
     """Different pairs of numbers (2, n) at equal places of two tensors that broadcast, none of them NONE."""
-    if first is second:
+    if first is second or not first.numel():
         return []
     first, second = torch.broadcast_tensors(first, second)
     moving = [

@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from nasplat.channels.ledger import Ledger
 from nasplat.channels.spec import Frozen
 from nasplat.channels.values import NONE, Activation, Weight, bare, carriers, mapped, spread
+from nasplat.measure.symbolic import Traced
 
 UNKNOWN = "what it does to channels is not known"
 
@@ -52,17 +53,16 @@ class Run(fx.Interpreter):
 
     def __init__(
         self,
-        graph: fx.GraphModule,
+        traced: Traced,
         rules: Mapping[str, Rule],
         modules: Mapping[str, Rule],
         tensors: Mapping[str, Tensor],
         keep_places: frozenset[str] = frozenset(),
     ) -> None:
-        super().__init__(graph)
+        super().__init__(traced.graph)
         self.ledger, self.rules, self.layers, self.tensors = Ledger(), rules, modules, tensors
         self.keep_places = keep_places
-        self.held: Mapping[str, str] = {}
-        self.constants: Mapping[str, Tensor] = {}
+        self.held, self.constants = traced.held, traced.constants
         self.mode = FakeTensorMode(allow_non_fake_inputs=True)
         self.names: dict[int, str] = {}
         self.read: set[str] = set()
@@ -136,6 +136,15 @@ class Run(fx.Interpreter):
         carried = reads or any(True for _ in carriers((call.args, call.kwargs)))
         if not carried or not any(isinstance(one, Tensor) for one in _leaves(call.value)):
             return call.value
+        going_in = [one for one in carriers((call.args, call.kwargs)) if isinstance(one, Activation)]
+        result = self.followed(call, rule)
+        if not (isinstance(result, Activation) and result.uniform):
+            for one in going_in:
+                self.ledger.read(one.numbers)
+        return result
+
+    def followed(self, call: Call, rule: Rule | None) -> Any:
+        """What a rule says of a call; what has none is not known."""
         if rule is None:
             return self.unknown(call, UNKNOWN)
         if call.operation not in self.keep_places:
@@ -159,8 +168,7 @@ class Run(fx.Interpreter):
         carried = list(carriers((call.args, call.kwargs)))
         going_in = [one for one in carried if isinstance(one, Activation)]
         if carried and not going_in:
-            name = next(one.name for one in carried if isinstance(one, Weight))
-            return mapped_tensors(call.value, lambda value: Weight(name, value, None, True))
+            return self.computed(call, [one for one in carried if isinstance(one, Weight)])
         for one in carried:
             if isinstance(one, Weight):
                 self.ledger.mixed.append((one.name, Frozen(call.name, call.operation, reason)))
@@ -168,12 +176,18 @@ class Run(fx.Interpreter):
         self.ledger.freeze([one.numbers for one in going_in], why)
         return mapped_tensors(call.value, lambda value: self._opaque(call, value, going_in, why))
 
+    def computed(self, call: Call, weights: list[Weight]) -> Any:
+        """From several elements of parameters: which of them belong to which channel is no longer known."""
+        why = Frozen(call.name, call.operation, "several elements of a parameter enter")
+        self.ledger.computed.extend((one.name, why) for one in weights)
+        return mapped_tensors(call.value, lambda value: Weight(weights[0].name, value, None, True))
+
     def _opaque(self, call: Call, value: Tensor, going_in: list[Activation], why: Frozen) -> Any:
         for one in going_in:
             if one.value.shape == value.shape:
                 return Activation(value, one.numbers)
-        if not value.is_floating_point() or not value.ndim:
-            return value
+        if not value.ndim:
+            return Activation(value, torch.tensor(NONE))
         axis = 1 if value.ndim > 3 else -1
         row = self.ledger.row(call.name, "opaque", value.shape[axis])
         self.ledger.freeze([row.numbers], why)

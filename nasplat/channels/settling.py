@@ -29,11 +29,17 @@ class Stored:
 
 def settle(ledger: Ledger, stored: Stored) -> ChannelSpec:
     """All that a ledger says, in numbers from 0."""
-    place_parameters(ledger, labels(ledger, ledger.merges))
+    place_parameters(ledger)
     neurons = labels(ledger, ledger.merges)
     for name, why in ledger.mixed:
         known = [binding.numbers for (parameter, _), binding in ledger.bindings.items() if parameter == name]
         ledger.freeze([*known, *([ledger.columns[name].numbers] if name in ledger.columns else [])], why)
+
+    for name, why in ledger.computed:
+        known = [binding.numbers for (parameter, _), binding in ledger.bindings.items() if parameter == name]
+        known += [ledger.columns[name].numbers] if name in ledger.columns else []
+        if known:
+            ledger.freeze(known, why)
 
     def place(numbers: Tensor) -> Numbers:
         return index_of(ledger, numbers)
@@ -74,7 +80,7 @@ def labels(ledger: Ledger, pairs: list[Tensor]) -> Numbers:
     return result
 
 
-def place_parameters(ledger: Ledger, neurons: Numbers) -> None:
+def place_parameters(ledger: Ledger) -> None:
     """Find the axis of channels of every parameter that is used element by element.
 
     A parameter (1, t, c) that is added to t places becomes edges from t places to c channels.
@@ -84,10 +90,13 @@ def place_parameters(ledger: Ledger, neurons: Numbers) -> None:
         large = [axis for axis, size in enumerate(numbers.shape) if size > 1]
         if len(large) == 1 or numbers.numel() == 1:
             ledger.bind(name, large[0] if large else 0, numbers.reshape(-1))
-            if bool((numbers <= NONE).any()):
+            found = ledger.owned(numbers.reshape(-1), name)
+            if bool((found == NONE).any()):
                 del ledger.columns[name]
+            else:
+                ledger.columns[name] = Column(name, column.column, found.reshape(numbers.shape))
             continue
-        same = torch.from_numpy(neurons[index_of(ledger, numbers)])
+        same = torch.from_numpy(labels(ledger, ledger.merges)[index_of(ledger, numbers)])
         if len(same.unique()) == same.numel() and bool((numbers > NONE).all()):
             ledger.freeze([numbers], Frozen(name, "parameter", "every element of it is a neuron of its own"))
             continue
@@ -113,6 +122,7 @@ def _lay_edges(ledger: Ledger, column: Column, axis: int) -> None:
     name, shape = column.parameter, column.numbers.shape
     targets = ledger.level(column.numbers, axis)
     ledger.bind(name, axis, targets)
+    targets = ledger.owned(targets, name)
     if bool((targets <= NONE).any()):
         return
     places = ledger.row(f"{name}.places", "position", shape.numel() // shape[axis])

@@ -17,6 +17,8 @@ from nasplat.channels.values import NONE
 
 Marks = NDArray[np.uint64]
 Flags = NDArray[np.bool_]
+STEP = np.uint64(0x9E3779B97F4A7C15)
+"""Keeps sums of small numbers and random ones apart."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,10 +132,10 @@ def _classes(ledger: Ledger, label: Numbers, place: Callable[[Tensor], Numbers])
         if blocks is None:
             continue
         held, holders = label[place(members)], label[place(blocks)]
-        if len(np.unique(holders)) == 1:
+        if len(np.unique(holders)) == 1 and len(np.unique(np.sort(held, axis=1), axis=0)) == 1:
             continue
         wanted = np.broadcast_to(holders[:, None], held.shape)
-        clash = (parent[held] >= 0) & (parent[held] != wanted)
+        clash = (parent[held] >= 0) & (parent[held] != wanted) | np.isin(held, _in_several(held, wanted))
         if len(np.unique(holders)) < len(np.unique(held, axis=0)):
             clash[:] = True
         fix(np.unique(held[clash]).tolist(), "frozen", "it is grouped in two ways")
@@ -142,6 +144,14 @@ def _classes(ledger: Ledger, label: Numbers, place: Callable[[Tensor], Numbers])
     classes = Classes(label, parent, kind, reason, place)
     _fix_blocks(ledger, classes)
     return classes
+
+
+def _in_several(held: Numbers, holders: Numbers) -> Numbers:
+    """The channels that several blocks hold."""
+    pairs = np.unique(np.stack((held.ravel(), holders.ravel())), axis=1)
+    own, times = np.unique(pairs[0], return_counts=True)
+    found: Numbers = own[times > 1]
+    return found
 
 
 def _fix_blocks(ledger: Ledger, classes: Classes) -> None:
@@ -162,18 +172,51 @@ def _said(why: Frozen) -> str:
 def _marks(ledger: Ledger, classes: Classes) -> Marks:
     """One number for each channel, equal where the same tensors and operations read two channels alike.
 
-    A sum over all that reads it of random numbers; for a block, of scrambled marks of its members also.
+    A sum of scrambled numbers over all that reads it: which reader, which of the channel's neurons, and for an axis of
+    a tensor at which of its places; for two tied neurons, which two. For a block, of marks of its members also.
     """
     label, place = classes.label, classes.place
-    readers = [*(one.numbers for one in ledger.bindings.values()), *(members for members, _ in ledger.groups)]
-    random = np.random.default_rng(0).integers(1, 2**63, len(readers), dtype=np.uint64)
+    rank = _occurrence(label).astype(np.uint64)
     marks = np.zeros(len(label), dtype=np.uint64)
+    salts = iter(np.random.default_rng(0).integers(1, 2**63, _readers(ledger), dtype=np.uint64))
+
+    def note(numbers: Tensor, other: Numbers | None = None, times: Tensor | None = None) -> None:
+        held = place(numbers)
+        with np.errstate(over="ignore"):
+            said = _scrambled(next(salts) + STEP * rank[held])
+            if other is not None:
+                said = _scrambled(said + other.astype(np.uint64))
+            if times is not None:
+                said *= times.numpy().astype(np.uint64)
+            np.add.at(marks, label[held], said)
+
+    for binding in ledger.bindings.values():
+        numbers = binding.numbers[binding.numbers != NONE]
+        note(numbers, _occurrence(label[place(numbers)]))
+    for members, _ in ledger.groups:
+        note(members[members != NONE])
+    for numbers, times in ledger.reads:
+        note(numbers[numbers != NONE], times=times[numbers != NONE])
+    for pairs in ledger.ties:
+        note(pairs[0], rank[place(pairs[1])])
+    held = np.flatnonzero(classes.parent >= 0)
     with np.errstate(over="ignore"):
-        for numbers, mark in zip(readers, random, strict=True):
-            np.add.at(marks, label[place(numbers[numbers != NONE])], mark)
-        held = np.flatnonzero(classes.parent >= 0)
         np.add.at(marks, classes.parent[held], _scrambled(marks[held]))
     return marks
+
+
+def _readers(ledger: Ledger) -> int:
+    return len(ledger.bindings) + len(ledger.groups) + len(ledger.reads) + len(ledger.ties)
+
+
+def _occurrence(values: Numbers) -> Numbers:
+    """For every value, how many equal ones stand before it."""
+    order = np.argsort(values, kind="stable")
+    ordered, places = values[order], np.arange(len(values))
+    begins = np.concatenate(([True], ordered[1:] != ordered[:-1]))[: len(values)]
+    found = np.empty_like(places)
+    found[order] = places - np.maximum.accumulate(np.where(begins, places, 0))
+    return found
 
 
 def _scrambled(marks: Marks) -> Marks:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from nasplat.channels.graph import ParameterGraph
 from nasplat.channels.refusals import check_runs, checked, quiet, untraceable
@@ -15,6 +14,7 @@ from nasplat.channels.settling import Stored, settle
 from nasplat.channels.spec import ChannelSpec
 from nasplat.channels.writing import check_finite, named_tensors
 from nasplat.measure.size import evaluating
+from nasplat.measure.symbolic import Traced, exported, symbolic, without_writing
 
 Example = Tensor | Sequence[Tensor]
 """The input of a module, or its inputs: batches, of which shapes matter and values do not."""
@@ -41,16 +41,17 @@ def channel_spec(module: nn.Module, example: Example) -> ChannelSpec:
     examples = checked(module, example)
     with evaluating(module), quiet():
         try:
-            spec = _followed(module, _symbolic(module), examples)
+            spec = _followed(module, without_writing(symbolic(module, _is_leaf)), examples)
         except Exception as error:  # tracing runs the user's forward on proxies, which may raise anything
             check_runs(module, examples)
             try:
-                return _exported(module, examples)
+                return _followed(module, exported(module, examples), examples)
             except Exception as second:
                 raise untraceable(module, error, second) from error
         if any(UNKNOWN in why.reason for why in spec.frozen):
             try:
-                return min(spec, _exported(module, examples), key=_frozen)
+                other = _followed(module, exported(module, examples), examples)
+                return min(spec, other, key=_frozen)
             except Exception:  # what torch.fx found stands
                 return spec
     return spec
@@ -60,42 +61,14 @@ def _frozen(spec: ChannelSpec) -> int:
     return sum(space.size for space in spec.spaces if space.kind == "frozen")
 
 
-class Tracer(fx.Tracer):
-    """Steps into every module but those of `torch.nn` that have a rule."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """By exact class: a subclass may compute something else."""
-        return type(m).__module__.startswith("torch.nn.modules.") and type(m).__name__ in MODULES
+def _is_leaf(module: nn.Module) -> bool:
+    """Modules of `torch.nn` that have a rule, by exact class: a subclass may compute something else."""
+    return type(module).__module__.startswith("torch.nn.modules.") and type(module).__name__ in MODULES
 
 
-def _symbolic(module: nn.Module) -> fx.GraphModule:
-    tracer = Tracer()
-    graph = tracer.trace(module)
-    return fx.GraphModule(tracer.root, graph)
-
-
-def _followed(module: nn.Module, graph: fx.GraphModule, examples: Sequence[Tensor]) -> ChannelSpec:
-    run = _run(module, graph)
-    run.run(*examples)
-    return settle(run.ledger, stored(module, run))
-
-
-def _run(module: nn.Module, graph: fx.GraphModule) -> Run:
-    return Run(graph, FUNCTIONS, MODULES, dict(module.state_dict(keep_vars=True)), frozenset(KEEP_PLACES))
-
-
-def _exported(module: nn.Module, examples: Sequence[Tensor]) -> ChannelSpec:
-    program = torch.export.export(module, tuple(examples), strict=False)
-    signature = program.graph_signature
-    run = _run(module, program.graph_module)
-    run.held = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-    run.constants = {
-        place: program.constants[name] for place, name in signature.inputs_to_lifted_tensor_constants.items()
-    }
-    users = iter(examples)
-    lifted = run.held.keys() | run.constants.keys()
-    places = [node for node in program.graph.nodes if node.op == "placeholder"]
-    run.run(*(None if str(node.target) in lifted else next(users) for node in places))
+def _followed(module: nn.Module, traced: Traced, examples: Sequence[Tensor]) -> ChannelSpec:
+    run = Run(traced, FUNCTIONS, MODULES, dict(module.state_dict(keep_vars=True)), frozenset(KEEP_PLACES))
+    run.run(*traced.inputs(examples))
     return settle(run.ledger, stored(module, run))
 
 

@@ -21,12 +21,14 @@ class Activation:
     belongs to. fresh: it comes from one row of neurons through nothing but its norm, and only the next operation
     reads it, so that what follows may still count as that row's own. places: numbers of a second kind, of neurons
     that a layer over places gave, as the perceptron over tokens of a mixer does; only layers over places read them.
+    uniform: one constant everywhere, such as zeros.
     """
 
     value: Tensor
     numbers: Tensor
     fresh: bool = False
     places: Tensor | None = None
+    uniform: bool = False
 
     def read_twice(self) -> Activation:
         """The same for several readers."""

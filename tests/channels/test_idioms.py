@@ -16,24 +16,6 @@ from .conftest import Traced, traced_once
 from .nets.idioms import FREE, IDIOMS, OPAQUE
 from .test_architectures import returned, with_state
 
-CONSTANTS = "constants that differ along channels are taken for equal"
-WRONG = {
-    "constant_per_channel": CONSTANTS,
-    "constant_list": CONSTANTS,
-    "buffer_not_in_the_state": CONSTANTS,
-    "buffer_in_the_state": CONSTANTS,
-    "positions_on_channels": CONSTANTS,
-    "rotary": CONSTANTS,
-    "slopes": CONSTANTS,
-    "neighbours_unfolded": "windows over channels are taken for blocks",
-    "channels_as_width": "a kernel that slides over channels is not seen",
-    "own_weights": "a row of a weight that stands alone is taken for any row",
-    "halves_in_groups": "groups change places though their channels are tied across them",
-    "groups_in_halves": "groups change places though their channels are tied across them",
-    "places_gated": "a mean and a maximum over channels are taken for alike",
-}
-"""Where the trace allows a permutation that changes the function. Whoever mends one takes it off this list."""
-
 TIED = dict.fromkeys(
     ("places_gated", "pooled_by_weights"), "a gate that all channels share ties them into one"
 )
@@ -55,7 +37,7 @@ def idiom(name: str) -> Traced:
     return traced_once(entry.network(), entry.example())
 
 
-@pytest.mark.parametrize("name", known(IDIOMS, WRONG))
+@pytest.mark.parametrize("name", IDIOMS)
 def test_every_permutation_that_is_allowed_keeps_the_function(name: str) -> None:
     one = idiom(name)
     wanted = one.network(*one.example)

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
+from nasplat.channels.constants import constants, is_nobody, meet, moves, varied_axes
 from nasplat.channels.run import Call, Rule, Run, mapped_tensors
-from nasplat.channels.values import NONE, Activation, Weight, carriers, mapped
+from nasplat.channels.values import NONE, Activation, Weight, carriers, mapped, spread
 
 SAME = ("contiguous", "clone", "detach", "to", "float", "double", "half", "type", "type_as", "requires_grad", "alias",
         "_to_copy", "dropout", "dropout2d", "dropout3d", "alpha_dropout", "feature_dropout", "lift_fresh_copy",
@@ -22,9 +24,18 @@ MOVES = ("flatten", "unflatten", "permute", "transpose", "t", "movedim", "moveax
          "unsqueeze", "expand", "expand_as", "repeat", "tile", "repeat_interleave", "chunk", "split", "tensor_split",
          "split_with_sizes", "unbind", "narrow", "select", "slice", "flip", "roll", "cat", "concat", "concatenate",
          "stack", "hstack", "vstack", "channel_shuffle", "pixel_shuffle", "pixel_unshuffle", "diagonal", "unfold",
-         "adjoint", "broadcast_to", "ravel", "tril", "triu", "getattr")  # fmt: skip
+         "adjoint", "broadcast_to", "ravel", "tril", "triu", "getattr", "slice_scatter", "select_scatter")  # fmt: skip
 """Operations that act on whole numbers as they act on values."""
 
+
+JOINING = ("cat", "concat", "concatenate", "stack", "hstack", "vstack", "slice_scatter", "select_scatter")
+"""Those of several operands."""
+
+DIAGONAL = ("diagonal", "tril", "triu")
+"""Those that tell places apart by channels, where channels lie along one of their two axes."""
+
+CUTTING = ("roll", "narrow", "slice", "getitem", "unfold", "select")
+"""Those that may take a part of the places of a channel, where an axis holds channels and places."""
 
 VIEWS = ("view", "reshape", "view_as", "reshape_as", "unsafe_view")
 
@@ -45,14 +56,87 @@ def move(run: Run, call: Call) -> Any:
     """The operation itself, on numbers; on places of a parameter where there are no neurons among the arguments."""
     found = list(carriers((call.args, call.kwargs)))
     weights = [one for one in found if isinstance(one, Weight)]
-    if len(weights) == len(found) and len({one.name for one in weights}) == 1:
+    alone = len(weights) == len(found) and next(constants((call.args, call.kwargs)), None) is None
+    if alone and len({one.name for one in weights}) == 1:
         return _rearranged(call, weights)
-    args, kwargs = mapped((call.args, dict(call.kwargs)), lambda one: _numbers(run, one))
-    moved = _apply(call, *_plain(args), **_plain(kwargs))
+    if _takes_apart(run, call):
+        return run.unknown(call, "it moves places of channels apart")
+    args, kwargs = call.args, dict(call.kwargs)
+    if call.operation in JOINING:
+        args = _with_constants(run, call, args)
+    if call.operation != "repeat_interleave":  # which reads how often from a tensor
+        args, kwargs = _plain(args), _plain(kwargs)
+    args, kwargs = mapped((args, kwargs), lambda one: _numbers(run, one))
+    moved = _apply(call, *args, **kwargs)
     fresh = all(isinstance(one, Activation) and one.fresh for one in found)
     if len(found) == 1 and isinstance(found[0], Activation) and found[0].places is not None:
         return _with_places(call, moved, found[0].places, fresh)
     return _paired(call.value, moved, lambda value, numbers: Activation(value, numbers, fresh))
+
+
+def _takes_apart(run: Run, call: Call) -> bool:
+    """Whether which places of a channel go where may depend on the channel."""
+    x = call.args[0] if call.args else None
+    if not isinstance(x, Activation) or x.numbers.ndim < 1:
+        return False
+    varied = [axis for axis in range(x.numbers.ndim) if moves(x.numbers, axis)]
+    if call.operation in DIAGONAL:
+        return bool(varied)
+    mixed = [axis for axis in varied if len(x.numbers.unique()) < x.numbers.shape[axis]]
+    if call.operation not in CUTTING or not mixed or call.value is None or not isinstance(call.value, Tensor):
+        return False
+    cut = any(x.value.shape[axis] not in call.value.shape for axis in mixed)
+    return cut or call.operation == "roll"
+
+
+def _with_constants(run: Run, call: Call, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Operands beside others: constants that differ along channels of others, or stand between these, have places."""
+    several = isinstance(args[0], tuple | list)
+    operands = list(args[0] if several else args[:2])
+    others = [one.numbers for one in operands if isinstance(one, Activation) and not is_nobody(one)]
+    dim = _joined_axis(call, operands[0].ndim if isinstance(operands[0], Tensor) else operands[0].value.ndim)
+    for place, one in enumerate(operands):
+        if not is_nobody(one) or not others or _uniform(one):
+            continue
+        for numbers in others:
+            meet(run, call, numbers, [axis for axis in varied_axes(one) if axis != dim])
+        if dim is not None and any(moves(numbers, dim) for numbers in others):
+            value = one.value if isinstance(one, Activation) else one
+            row = run.ledger.row(call.name, "position", value.shape[dim])
+            run.ledger.ends["input"].append(row.numbers)
+            operands[place] = Activation(value, spread(row.numbers, value.shape, dim))
+    return (type(args[0])(operands), *args[1:]) if several else (*operands, *args[2:])
+
+
+def _uniform(one: Any) -> bool:
+    return (
+        one.uniform
+        if isinstance(one, Activation)
+        else not isinstance(one, FakeTensor) and not varied_axes(one)
+    )
+
+
+def _joined_axis(call: Call, ndim: int) -> int | None:
+    """The axis along which operands stand one behind the other, counted from the last; None for a new one."""
+    if call.operation in ("cat", "concat", "concatenate"):
+        return int(call.argument(1, "dim", call.kwargs.get("axis", 0))) % ndim - ndim
+    return {"hstack": 1 - ndim if ndim > 1 else -1, "vstack": -ndim}.get(call.operation)
+
+
+def copied(run: Run, call: Call) -> Any:
+    """`copy(x, source)`: what is written over x."""
+    source = call.args[1]
+    if not isinstance(source, Activation):
+        return run.unknown(call, "a constant or parameter is written over it")
+    return replace(source, value=call.value, numbers=source.numbers.expand(call.value.shape), fresh=False)
+
+
+def filled(run: Run, call: Call) -> Any:
+    """One constant everywhere, `zeros_like` and the like."""
+    value = call.args[1] if call.operation == "fill" else None
+    if isinstance(value, Tensor | Activation | Weight):
+        return run.unknown(call, "it is filled by a tensor")
+    return Activation(call.value, torch.tensor(NONE).expand(call.value.shape), uniform=True)
 
 
 def _with_places(call: Call, moved: Any, places: Tensor, fresh: bool) -> Any:
@@ -99,12 +183,11 @@ def _apply(call: Call, *args: Any, **kwargs: Any) -> Any:
 
 
 def _plain(value: Any, change: Callable[[Tensor], Tensor] | None = None) -> Any:
-    """Arguments in which tensors without data, constants, are numbers that belong to nobody."""
+    """Arguments in which constants are numbers that belong to nobody."""
     if isinstance(value, Tensor):
         if change is not None:
             return change(value)
-        fake = type(value) is not Tensor
-        return torch.full(value.shape, NONE) if fake else value
+        return torch.full(value.shape, NONE)
     if isinstance(value, dict):
         return {key: _plain(one, change) for key, one in value.items()}
     if isinstance(value, tuple | list):
@@ -199,6 +282,10 @@ def index_select(run: Run, call: Call) -> Any:
     return pick(run, call, call.args[0], call.argument(1, "dim"))
 
 
+FILLED = ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "zero", "fill", "empty_like",
+          "rand_like", "randn_like")  # fmt: skip
+"""Random numbers too: which channel draws which is as good as any."""
+
 OTHERWISE: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("view", "_unsafe_view"), Tensor.reshape),
     "view_as": Tensor.reshape_as,
@@ -210,6 +297,8 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(MOVES, move),
     **dict.fromkeys(VIEWS, view),
     **dict.fromkeys(("pad", "constant_pad_nd"), pad),
+    "copy": copied,
+    **dict.fromkeys(FILLED, filled),
     "getitem": item,
     "index_select": index_select,
     **dict.fromkeys(("scatter_add", "scatter_reduce", "scatter", "index_add", "index_copy"), scattered),

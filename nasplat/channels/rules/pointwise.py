@@ -8,33 +8,50 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nasplat.channels.constants import constants, is_nobody, meet, meet_constants, moves, varied_axes
 from nasplat.channels.ledger import Column
-from nasplat.channels.run import Call, Rule, Run, mapped_tensors, numbers_of
-from nasplat.channels.values import NONE, Activation, Weight, carriers, spread
+from nasplat.channels.run import Call, Rule, Run, numbers_of
+from nasplat.channels.values import NONE, Activation, Weight, along, carriers, spread
 
 FUNCTIONS = ("relu", "relu6", "leaky_relu", "prelu_fixed", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish",
              "hardsigmoid", "hardtanh", "sigmoid", "logsigmoid", "log_sigmoid", "tanh", "tanhshrink", "softplus",
              "softsign", "softshrink", "hardshrink", "threshold", "sin", "cos", "exp", "log", "sqrt", "rsqrt", "square",
              "abs", "erf", "reciprocal", "clamp", "clamp_min", "clamp_max", "clip", "sign", "floor", "round", "expm1",
-             "log1p", "pow", "neg", "nan_to_num", "positive", "rrelu")  # fmt: skip
+             "log1p", "pow", "neg", "nan_to_num", "positive", "rrelu", "tan", "asin", "acos", "atan", "sinh", "cosh", "ceil",
+             "trunc", "frac", "lgamma", "rpow")  # fmt: skip
 """Functions of single numbers."""
 
 FRESH = ("neg", "positive", "mul", "div", "truediv", "true_divide")
 """Those that leave a layer linear."""
 
 SUMS = ("add", "iadd", "radd", "sub", "isub", "rsub", "subtract", "maximum", "minimum", "where", "lerp",
-        "masked_fill", "logaddexp")  # fmt: skip
+        "masked_fill", "logaddexp", "addcmul", "addcdiv", "fmod", "remainder", "floor_divide", "hypot", "xlogy")  # fmt: skip
+TESTS = ("eq", "ne", "lt", "gt", "le", "ge", "less", "greater", "isnan", "isinf", "isfinite", "logical_not", "logical_and",
+         "logical_or", "logical_xor", "bitwise_not", "bitwise_and", "bitwise_or", "bitwise_xor", "and", "or", "xor",
+         "invert", "isclose")  # fmt: skip
+"""Comparisons: what comes out belongs to the channels that were compared."""
+
 PRODUCTS = ("mul", "imul", "rmul", "multiply", "div", "truediv", "true_divide", "divide", "itruediv", "atan2")
 
 
 def function(run: Run, call: Call) -> Any:
     """A function of single numbers: channels stay, and the row that it follows remembers its word."""
-    source = next(carriers((call.args, call.kwargs)))
+    source, *others = carriers((call.args, call.kwargs))
+    if others or next(constants((call.args, call.kwargs)), None) is not None:
+        return replaced(combine(run, call))
     if isinstance(source, Weight):
-        return (
-            replace(source, value=call.value) if len(list(carriers(call.args))) == 1 else combine(run, call)
-        )
+        return replace(source, value=call.value)
     return activated(run, call, source)
+
+
+def tested(run: Run, call: Call) -> Any:
+    """A comparison, with a number or with other operands."""
+    return replaced(combine(run, call))
+
+
+def replaced(result: Any) -> Any:
+    """Nothing behind it counts as the layer's own any more."""
+    return replace(result, fresh=False) if isinstance(result, Activation) else result
 
 
 def activated(run: Run, call: Call, source: Activation, word: str = "") -> Activation:
@@ -58,12 +75,15 @@ def combine(run: Run, call: Call) -> Any:
         result = together(run, call, kind, result, other)
     for weight in weights:
         result = with_weight(run, call, kind, result, weight)
+    meet_constants(run, call, result.numbers)
     linear = kind == "sum" or call.operation in FRESH
     return replace(result, fresh=result.fresh and linear)
 
 
 def _of_weights(run: Run, call: Call, weights: list[Weight]) -> Any:
-    """Computed from parameters alone: with constants an element stays what it is."""
+    """Computed from parameters alone: with a constant that is the same everywhere an element stays what it is."""
+    if any(varied_axes(one) for one in constants((call.args, call.kwargs))):
+        return mixed(run, call, weights)
     if len(weights) == 1 and call.value.shape == weights[0].value.shape:
         return replace(weights[0], value=call.value)
     if len(weights) == 2 and all(one.value.numel() > 1 for one in weights):
@@ -76,7 +96,7 @@ def _of_weights(run: Run, call: Call, weights: list[Weight]) -> Any:
 
 def mixed(run: Run, call: Call, weights: list[Weight]) -> Any:
     """Computed from several elements: which of them belong to which channel is no longer known."""
-    return mapped_tensors(call.value, lambda value: Weight(weights[0].name, value, None, True))
+    return run.computed(call, weights)
 
 
 def together(run: Run, call: Call, kind: str, first: Activation, second: Activation) -> Activation:
@@ -88,9 +108,11 @@ def together(run: Run, call: Call, kind: str, first: Activation, second: Activat
     """
     ledger, shape = run.ledger, call.value.shape
     one, two = first.numbers.expand(shape), second.numbers.expand(shape)
-    if bool((two == NONE).all()) or bool((one == NONE).all()):
-        kept = first if bool((two == NONE).all()) else second
-        return Activation(call.value, torch.maximum(one, two), kept.fresh)
+    if is_nobody(first) or is_nobody(second):
+        kept, other = (second, first) if is_nobody(first) else (first, second)
+        numbers = kept.numbers.expand(shape)
+        meet(run, call, numbers, varied_axes(other))
+        return Activation(call.value, numbers, kept.fresh, uniform=kept.uniform and other.uniform)
     if kind == "product" or first.fresh or second.fresh:
         if kind == "sum" and first.fresh and second.fresh and ledger.pair(one, two):
             return Activation(call.value, one, True)
@@ -108,7 +130,7 @@ def _own_neurons(run: Run, call: Call, one: Tensor, two: Tensor) -> Activation:
     pairs, places = torch.stack((one, two), -1).reshape(-1, 2).unique(dim=0, return_inverse=True)
     both = (pairs > NONE).all(1)
     row = run.ledger.row(call.name, "sum", int(both.sum()))
-    numbers = pairs.max(1).values
+    numbers = torch.where(pairs[:, 0] == NONE, pairs[:, 1], pairs[:, 0])
     numbers[both] = row.numbers
     for operand in pairs.T:
         run.ledger.join("sum", operand[both], row.numbers)
@@ -119,18 +141,22 @@ def _own_neurons(run: Run, call: Call, one: Tensor, two: Tensor) -> Activation:
 def with_weight(run: Run, call: Call, kind: str, x: Activation, weight: Weight) -> Activation:
     """A parameter added to channels or multiplied with them, by broadcasting."""
     if weight.value.numel() == 1:
-        return x
-    if weight.mixed:
+        if run.shapes[weight.name].numel() > 1 and not weight.mixed:
+            run.computed(call, [weight])
+        return replace(x, uniform=False)
+    if weight.mixed or weight.name in run.ledger.edges:
         run.unknown(call, "it is computed from several elements of a parameter")
-        return x
+        return replace(x, fresh=False)
     axes = _axes(weight.value.shape, x.value.ndim)
     if len(axes) == 1 and weight.elements is None:
         column = "scale" if kind == "product" else "shift"
         return attach(run, call, x, axes[0], {column: weight})
+    if not any(moves(x.numbers, axis) for axis in axes):
+        return replace(x, fresh=False, uniform=False)
     numbers = run.ledger.level(x.numbers, *axes)
     if bool((numbers != NONE).any()):
         spread_over(run, call, weight, numbers, "scale" if kind == "product" else "shift")
-    return replace(x, fresh=False)
+    return replace(x, fresh=False, uniform=False)
 
 
 def _axes(shape: torch.Size, ndim: int) -> list[int]:
@@ -153,7 +179,18 @@ def attach(run: Run, call: Call, x: Activation, axis: int, weights: dict[str, We
     """Node features along an axis, by COLUMNS: those of the row itself where it is fresh, else of new neurons."""
     ledger = run.ledger
     found = {column: weight for column, weight in weights.items() if isinstance(weight, Weight)}
+    x = replace(x, value=call.value, uniform=False)
+    if any(weight.mixed or weight.elements is not None for weight in found.values()):
+        run.unknown(call, "a parameter of it is computed from another")
+        return replace(x, fresh=False)
+    several = len(along(x.numbers, axis)) > 1 and not bool(ledger.is_loose(x.numbers).any())
+    if several and not moves(x.numbers, axis):
+        return replace(x, fresh=False)  # each place has its own, the same for all channels
     numbers = ledger.level(x.numbers, axis)
+    if several:
+        for column, weight in found.items():
+            spread_over(run, call, weight, numbers, column)
+        return replace(x, fresh=False)
     if not bool((numbers > NONE).any()):
         for weight in found.values():
             ledger.bind(weight.name, 0, numbers)
@@ -161,7 +198,7 @@ def attach(run: Run, call: Call, x: Activation, axis: int, weights: dict[str, We
     known = [ledger.columns[weight.name] for weight in found.values() if weight.name in ledger.columns]
     if known:
         ledger.tie(known[0].numbers.reshape(-1), numbers)
-        return replace(x, value=call.value)
+        return x
     numbers = ledger.column(x.numbers, axis, name=call.name)
     own = x.fresh and len(numbers.unique()) == len(numbers)
     if not own or any(ledger.is_taken(column, numbers) for column in found):
@@ -197,6 +234,7 @@ def prelu(run: Run, call: Call) -> Any:
 RULES: dict[str, Rule] = {
     **dict.fromkeys(FUNCTIONS, function),
     **dict.fromkeys((*SUMS, *PRODUCTS), combine),
+    **dict.fromkeys(TESTS, tested),
     "prelu": prelu,
     "glu": gated,
 }

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nasplat.channels.rules.pointwise import combine
 from nasplat.channels.rules.weighted import Layout, layer
 from nasplat.channels.run import Call, Rule, Run
 from nasplat.channels.values import NONE, Activation, Weight, carriers
@@ -143,6 +144,11 @@ def attention(run: Run, call: Call) -> Any:
     whole = call.value
     call.value = _scores(query, key)
     scores = product(run, call, query, turned)
+    mask = call.argument(3, "attn_mask")
+    if mask is not None and isinstance(scores, Activation):
+        masked = Call(call.name, "add", torch.add, (scores, mask), {})
+        masked.value = call.value
+        scores = combine(run, masked)
     call.value = whole
     result = product(run, call, scores, value)
     _see(run, key, value)

@@ -7,10 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nasplat.channels.constants import is_nobody, meet, varied_axes
 from nasplat.channels.ledger import Column
+from nasplat.channels.rules.moving import as_activation
 from nasplat.channels.rules.weighted import Layout, connect
 from nasplat.channels.run import Call, Rule, Run
-from nasplat.channels.values import Activation, carriers, spread
+from nasplat.channels.spec import Frozen
+from nasplat.channels.values import NONE, Activation, Weight, spread
 
 LAYERS = ("LSTM", "GRU", "RNN")
 PARAMETERS = ("weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh")
@@ -28,7 +31,7 @@ def layers(run: Run, call: Call) -> Any:
         states += [state for state, _ in found]
         cells += [cell for _, cell in found]
         into = torch.cat([state for state, _ in found])
-    _tie_given(run, call, states)
+    _tie_given(run, call, states, cells)
     output, last = call.value
     hidden = [last] if isinstance(last, Tensor) else list(last)
     kept = [_stacked(value, rows) for value, rows in zip(hidden, (states, cells), strict=False)]
@@ -55,11 +58,26 @@ def _state(run: Run, call: Call, suffix: str, into: Tensor) -> tuple[Tensor, Ten
     return state, cell
 
 
-def _tie_given(run: Run, call: Call, states: list[Tensor]) -> None:
-    """A first state given from outside has the channels of the state."""
-    for given in carriers((call.args[1:], call.kwargs)):
-        if isinstance(given, Activation):
-            run.ledger.tie(run.ledger.level(given.numbers, -1), states[0])
+def _tie_given(run: Run, call: Call, states: list[Tensor], cells: list[Tensor]) -> None:
+    """A first state given from outside has the channels of the state, of each layer and direction: (l, ..., h)."""
+    given = call.argument(1, "hx")
+    parts = given if isinstance(given, tuple | list) else [] if given is None else [given]
+    for part, rows in zip(parts, (states, cells), strict=False):
+        one = as_activation(run, part) if isinstance(part, Weight) else part
+        if is_nobody(one):
+            axes = varied_axes(one)
+            meet(run, call, torch.stack(rows), [-1] if -1 in axes else [])
+            continue
+        if len(rows) > 1:
+            layers = [run.ledger.level(numbers, -1) for numbers in one.numbers]
+        else:
+            layers = [run.ledger.level(one.numbers, -1)]
+        for numbers, row in zip(layers, rows, strict=True):
+            run.ledger.tie(numbers, row)
+            if bool((numbers == NONE).any()):
+                run.ledger.freeze(
+                    [row], Frozen(call.name, call.operation, "a part of its first state is constant")
+                )
 
 
 def _stacked(value: Tensor, rows: list[Tensor]) -> Activation:
@@ -73,8 +91,8 @@ def cell(run: Run, call: Call) -> Any:
     x = call.args[0]
     if not isinstance(x, Activation):
         return run.unknown(call, "its input has no channels")
-    state, _ = _state(run, call, "", run.ledger.column(x.numbers, -1, name=call.name))
-    _tie_given(run, call, [state])
+    state, cells = _state(run, call, "", run.ledger.column(x.numbers, -1, name=call.name))
+    _tie_given(run, call, [state], [cells])
     values = call.value if isinstance(call.value, tuple) else (call.value,)
     found = tuple(Activation(value, spread(state, value.shape, -1)) for value in values)
     return found if isinstance(call.value, tuple) else found[0]
@@ -96,7 +114,25 @@ def attention(run: Run, call: Call) -> Any:
     targets = connect(run, out, f"{out}.weight", values.reshape(-1), Layout("linear"))
     _biased(run, f"{out}.bias", targets)
     output, weights = call.value
-    return Activation(output, spread(targets, output.shape, -1), True), weights
+    return Activation(output, spread(targets, output.shape, -1), True), _seen(run, call, queries, weights)
+
+
+def _seen(run: Run, call: Call, queries: Tensor, weights: Tensor | None) -> Any:
+    """Who looks where: of each head, (n, heads, t, s), or their mean; and a mask that tells heads apart."""
+    blocks = run.ledger.group(queries)
+    mask = call.argument(5, "attn_mask")
+    if (isinstance(mask, Tensor) and mask.ndim > 2) or isinstance(mask, Activation | Weight):
+        run.ledger.freeze(
+            [queries, blocks], Frozen(call.name, call.operation, "its mask may tell heads apart")
+        )
+    if weights is None:
+        return None
+    numbers = (
+        torch.full((1, 1, 1), NONE)
+        if call.argument(6, "average_attn_weights", True)
+        else blocks[:, None, None]
+    )
+    return Activation(weights, numbers.expand(weights.shape))
 
 
 def _projected(run: Run, call: Call, sources: list[Tensor]) -> list[Tensor]:

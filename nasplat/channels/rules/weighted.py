@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from nasplat.channels.constants import moves
 from nasplat.channels.ledger import Edges, Ledger
 from nasplat.channels.rules.pointwise import attach
 from nasplat.channels.run import Call, Rule, Run
+from nasplat.channels.spec import Frozen
 from nasplat.channels.values import NONE, Activation, Weight, along, spread
 
 
@@ -47,7 +50,8 @@ def transposed(run: Run, call: Call) -> Any:
 
 
 def _channel_axis(x: Any, weight: Any) -> int:
-    return 1 - x.value.ndim + weight.value.ndim if x.value.ndim < weight.value.ndim else 1
+    whole = isinstance(x, Activation) and isinstance(weight, Weight)
+    return 0 if whole and x.value.ndim < weight.value.ndim else 1
 
 
 def layer(run: Run, call: Call, x: Any, axis: int, weights: tuple[Any, Any], layout: Layout) -> Any:
@@ -59,15 +63,35 @@ def layer(run: Run, call: Call, x: Any, axis: int, weights: tuple[Any, Any], lay
         return run.unknown(call, "its weight is not a plain parameter")
     if axis == 1 and x.value.ndim < weight.value.ndim:
         axis = 0
+    if weight.name in run.ledger.columns:
+        return run.unknown(call, "elements of its weight are used alone")
     stored = as_stored(weight, run.shapes[weight.name], layout)
     if stored is None:
         return run.unknown(call, "its weight is a rearranged part of a parameter")
+    if over_places(x, axis) and math.prod(weight.value.shape[2:]) > 1:
+        return run.unknown(call, "channels are places of its kernel")
     if over_places(x, axis) and not bool(run.ledger.is_loose(x.numbers).any()):
         return mixer(run, call, x, axis, (weight, bias, stored))
-    sources = run.ledger.column(x.numbers, axis, name=call.name)
+    sources = run.ledger.column(x.numbers, axis, name=call.name, uniform=x.uniform)
     targets = connect(run, call.name, weight.name, sources, stored)
     result = Activation(call.value, spread(targets, call.value.shape, axis), True)
-    return attach(run, call, result, axis, {"bias": bias}) if isinstance(bias, Weight) else result
+    result = attach(run, call, result, axis, {"bias": bias}) if isinstance(bias, Weight) else result
+    return result if x.places is None else replace(result, places=_kept_places(run, call, x, axis))
+
+
+def _kept_places(run: Run, call: Call, x: Activation, axis: int) -> Tensor | None:
+    """Neurons of places behind a layer that leaves places where they are; otherwise their order has a meaning."""
+    places, shape = x.places, call.value.shape
+    assert places is not None
+    same = all(
+        one == two
+        for place, (one, two) in enumerate(zip(places.shape, shape, strict=True))
+        if place != axis % len(shape)
+    )
+    if same and not moves(places, axis):
+        return places.narrow(axis, 0, 1).expand(shape)
+    run.ledger.freeze([places], Frozen(call.name, call.operation, "places of channels keep their order"))
+    return None
 
 
 def over_places(x: Activation, axis: int) -> bool:

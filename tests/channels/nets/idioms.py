@@ -251,6 +251,7 @@ FREE: dict[str, Callable[[], nn.Module]] = {
         8, lambda net, x: mean(net.norm(x)), norm=lambda: nn.BatchNorm2d(8, track_running_stats=False)
     ),
     "norm_over_maps": maps(8, lambda net, x: mean(net.norm(x) ** 2), norm=lambda: nn.LayerNorm([8, 4, 4])),
+    "norm_over_places": maps(8, lambda net, x: mean(net.norm(x) ** 2), norm=lambda: nn.LayerNorm([4, 4])),
     "merged_with_height": maps(
         32, lambda net, x: net.fc(x.reshape(-1, 32, 4)).mean(-1), fc=lambda: nn.Linear(4, 4)
     ),
@@ -321,7 +322,6 @@ FREE: dict[str, Callable[[], nn.Module]] = {
 """Where all eight channels may change places."""
 
 OPAQUE: dict[str, Callable[[], nn.Module]] = {
-    "norm_over_places": maps(8, lambda net, x: mean(net.norm(x) ** 2), norm=lambda: nn.LayerNorm([4, 4])),
     "unrolled": tokens(6, unrolled, cell=lambda: nn.LSTMCell(8, 6)),
     "asked": tokens(
         8, asked, attention=lambda: nn.MultiheadAttention(8, 2, batch_first=True), queries=scale(1, 3, 8)
