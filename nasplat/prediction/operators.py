@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd
 
+from nasplat.channels.refusals import quiet
 from nasplat.errors import NasplatError
 from nasplat.measure.size import counted_macs, evaluating
+from nasplat.measure.symbolic import Traced, exported, plain_word, symbolic
 from nasplat.measure.trace import ShapeRun, join_kind, only_shapes
 from nasplat.space import ArchGraph
 
@@ -26,27 +28,39 @@ JOINED = {"sum": "add", "product": "mul", "concatenation": "concat"}
 COPIES = ("identity", "dropout", "alpha_dropout", "clone", "detach", "contiguous", "to", "float", "type")
 SHAPES = ("flatten", "unflatten", "view", "reshape", "squeeze", "unsqueeze", "expand")
 ORDERS, PARTS = ("permute", "transpose", "movedim"), ("getattr", "getitem", "chunk", "split", "unbind")
+ATEN = {"slice": "getitem", "select": "getitem", "to_copy": "to", "alias": "identity", "unsafe_view": "view",
+        "t": "transpose", "split_with_sizes": "split", "lift_fresh_copy": "clone", "cat": "concat",
+        "scaled_dot_product_attention": "attention"}  # fmt: skip
+"""Words of ATen operations that other nodes have under another."""
+
 TRANSPARENT = frozenset((*COPIES, *SHAPES, *ORDERS, *PARTS))
 """Operations that only move numbers about: their nodes are contracted."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Traced:
-    """A traced network with the shape of every tensor and the multiply-adds of every node that gives tensors."""
+class _Counted:
+    """A traced network with the shape of every tensor and the multiply-adds of every node that gives tensors.
+
+    weights: the parameters that nodes of the graph stand for, with their names in the module. lifted: nodes that stand
+    for tensors which are no inputs.
+    """
 
     module: fx.GraphModule
     shapes: Mapping[fx.Node, tuple[int, ...]]
     macs: Mapping[fx.Node, int]
+    weights: Mapping[fx.Node, tuple[str, Tensor]]
+    lifted: Collection[fx.Node]
 
 
-def operator_graph(module: nn.Module, example: Tensor) -> ArchGraph:
+def operator_graph(module: nn.Module, example: Tensor | Sequence[Tensor]) -> ArchGraph:
     """The operations between input and output, as words, with FEATURES of each and the names of their modules.
 
-    example: (n, ...), of which the first row is used; only shapes are computed. Words are "conv3x3", "depthwise3x3",
+    example: (n, ...), of which the first row is used, or all inputs as they stand; only shapes are computed. Words are "conv3x3", "depthwise3x3",
     "linear", "batch_norm", "relu", "add", "concat", "max_pool" and the like, for layers and functions alike. What
     does not lie on a path from the input to the output is left out, and so are operations that change no number
     (flatten, dropout, identity). A layer that runs twice is two nodes of one name.
-    NasplatError, with the reason, for a module that torch.fx does not trace.
+    What torch.fx does not trace, torch.export may: ATen operations then, each with the name of the module whose weight
+    it reads. NasplatError, with the reason, for a module that neither traces.
     """
     traced = _trace(module, example)
     sources = _live_sources(traced)
@@ -54,27 +68,53 @@ def operator_graph(module: nn.Module, example: Tensor) -> ArchGraph:
     number = {node: i for i, node in enumerate(kept)}
     edges = {(number[source], number[node]) for node in kept for source in sources[node]}
     return ArchGraph(
-        tuple(_word(node, traced.module) for node in kept),
+        tuple(_word(node, traced) for node in kept),
         tuple(sorted(edges)),
-        tuple(str(node.target) if node.op == "call_module" else "" for node in kept),
+        tuple(_name(node, traced) for node in kept),
         tuple(_features(node, sources[node], traced) for node in kept),
         FEATURES,
     )
 
 
-def _trace(module: nn.Module, example: Tensor) -> _Traced:
-    try:
-        graph = module if isinstance(module, fx.GraphModule) else fx.symbolic_trace(module)
-        with evaluating(graph), only_shapes(), counted_macs() as so_far:
-            run = _Run(graph, so_far)
-            run.run(example[:1])
-    except Exception as error:  # tracing runs the user's forward on proxies, which may raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise NasplatError(
-            f"{type(module).__name__} cannot be traced by torch.fx ({reason}): "
-            "decide nothing in `forward` by the values of tensors, or extract a fixed architecture first"
-        ) from error
-    return _Traced(graph, run.known, run.macs)
+def _trace(module: nn.Module, example: Tensor | Sequence[Tensor]) -> _Counted:
+    examples = [example[:1]] if isinstance(example, Tensor) else list(example)
+    with evaluating(module), quiet():
+        try:
+            return _counted(module, symbolic(module, _is_layer), examples)
+        except Exception as error:  # tracing runs the user's forward on proxies, which may raise anything
+            try:
+                return _counted(module, exported(module, examples), examples)
+            except Exception as second:
+                raise _untraceable(module, error, second) from error
+
+
+def _is_layer(module: nn.Module) -> bool:
+    return type(module).__module__.startswith(("torch.nn", "torch.ao.nn")) and not isinstance(
+        module, nn.Sequential
+    )
+
+
+def _counted(module: nn.Module, traced: Traced, examples: list[Tensor]) -> _Counted:
+    stored, graph = dict(module.named_parameters(remove_duplicate=False)), traced.graph
+    with only_shapes(), counted_macs() as so_far:
+        run = _Run(graph, so_far)
+        run.run(*traced.filled(module, examples))
+    weights = {}
+    for node in graph.graph.nodes:
+        name = str(node.target) if node.op == "get_attr" else traced.held.get(str(node.target), "")
+        if name in stored:
+            weights[node] = name, stored[name]
+    held = {*traced.held, *traced.constants}
+    lifted = {node for node in graph.graph.nodes if node.op == "placeholder" and str(node.target) in held}
+    return _Counted(graph, run.known, run.macs, weights, lifted)
+
+
+def _untraceable(module: nn.Module, error: Exception, second: Exception) -> NasplatError:
+    first, other = (" ".join(str(one).split())[:300] or type(one).__name__ for one in (error, second))
+    return NasplatError(
+        f"{type(module).__name__} cannot be traced by torch.fx ({first}) nor torch.export ({other}): "
+        "decide nothing in `forward` by the values of tensors, or extract a fixed architecture first"
+    )
 
 
 class _Run(ShapeRun):
@@ -95,15 +135,18 @@ class _Run(ShapeRun):
         return result
 
 
-def _live_sources(traced: _Traced) -> dict[fx.Node, list[fx.Node]]:
+def _live_sources(traced: _Counted) -> dict[fx.Node, list[fx.Node]]:
     """The visible nodes on paths from input to output, the two ends always, each with the visible ones that feed it."""
     nodes = list(traced.module.graph.nodes)
-    start, end = next(node for node in nodes if node.op == "placeholder"), nodes[-1]
+    start, end = (
+        next(node for node in nodes if node.op == "placeholder" and node not in traced.lifted),
+        nodes[-1],
+    )
     feeds: dict[fx.Node, list[fx.Node]] = {start: []}
     for node in nodes:
         known = [source for source in node.all_input_nodes if source in feeds]
         if node is end or (known and node in traced.macs):
-            seen = (origin for source in known for origin in _seen(source, feeds, traced.module))
+            seen = (origin for source in known for origin in _seen(source, feeds, traced))
             feeds[node] = list(dict.fromkeys(seen))
     needed = {start, end}
     for node in reversed(feeds):
@@ -112,32 +155,49 @@ def _live_sources(traced: _Traced) -> dict[fx.Node, list[fx.Node]]:
     return {node: sources for node, sources in feeds.items() if node in needed}
 
 
-def _seen(node: fx.Node, feeds: Mapping[fx.Node, list[fx.Node]], module: fx.GraphModule) -> list[fx.Node]:
+def _seen(node: fx.Node, feeds: Mapping[fx.Node, list[fx.Node]], traced: _Counted) -> list[fx.Node]:
     """The node itself, or what is seen through it."""
-    return feeds[node] if _word(node, module) in TRANSPARENT else [node]
+    return feeds[node] if _word(node, traced) in TRANSPARENT else [node]
 
 
-def _word(node: fx.Node, module: fx.GraphModule) -> str:
+def _word(node: fx.Node, traced: _Counted) -> str:
     """The name of a node's operation."""
     if node.op in ("placeholder", "output"):
         return "input" if node.op == "placeholder" else "output"
     if node.op == "call_module":
-        return layer_word(module.get_submodule(str(node.target)))
+        return layer_word(traced.module.get_submodule(str(node.target)))
     joined = JOINED.get(join_kind(node))
-    return joined or _plain(str(getattr(node.target, "__name__", node.target)))
+    return joined or _aten_word(node, traced) or _plain(str(getattr(node.target, "__name__", node.target)))
+
+
+def _aten_word(node: fx.Node, traced: _Counted) -> str:
+    """The word of an operation of torch.export, that of a layer of its kind; "" for other nodes."""
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return ""
+    word = _plain(plain_word(node))
+    weight = (
+        traced.weights.get(node.args[1]) if word == "conv" and isinstance(node.args[1], fx.Node) else None
+    )
+    if weight is None:
+        return ATEN.get(word, word)
+    groups = node.args[6] if len(node.args) > 6 else 1
+    return _conv_word(weight[1].shape[2:], int(str(groups)), weight[1].shape[1] * int(str(groups)))
 
 
 def layer_word(layer: nn.Module) -> str:
     """The word of a layer: its class without the number of axes, and for convolutions their kind and kernel."""
     name = type(layer).__name__
     if isinstance(layer, _ConvNd):
-        deep = 1 < layer.groups == layer.in_channels
-        kind = "depthwise" if deep else "grouped" if layer.groups > 1 else "conv"
         back = "transposed_" if layer.transposed else ""
-        return f"{back}{kind}{'x'.join(str(side) for side in layer.kernel_size)}"
+        return back + _conv_word(layer.kernel_size, layer.groups, layer.in_channels)
     if type(layer).__module__ == nn.ReLU.__module__:
         return name.lower()
     return _plain(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
+
+
+def _conv_word(kernel: Sequence[int], groups: int, inputs: int) -> str:
+    kind = "depthwise" if 1 < groups == inputs else "grouped" if groups > 1 else "conv"
+    return kind + "x".join(str(side) for side in kernel)
 
 
 def _plain(name: str) -> str:
@@ -145,10 +205,10 @@ def _plain(name: str) -> str:
     return re.sub(r"\dd$", "", name.strip("_"))
 
 
-def _features(node: fx.Node, sources: list[fx.Node], traced: _Traced) -> tuple[float, ...]:
+def _features(node: fx.Node, sources: list[fx.Node], traced: _Counted) -> tuple[float, ...]:
     shape = traced.shapes.get(node, traced.shapes.get(sources[0], ()) if sources else ())
     before = traced.shapes.get(sources[0], shape) if sources else shape
-    parameters = sum(tensor.numel() for tensor in _parameters(node, traced.module))
+    parameters = sum(tensor.numel() for tensor in _parameters(node, traced))
     channels = shape[-1] if len(shape) == 3 else shape[1] if len(shape) > 1 else 1
     shrink = math.prod(before[2:]) / math.prod(shape[2:]) if len(before) == len(shape) > 3 else 1.0
     return (
@@ -160,16 +220,18 @@ def _features(node: fx.Node, sources: list[fx.Node], traced: _Traced) -> tuple[f
     )
 
 
-def _parameters(node: fx.Node, module: fx.GraphModule) -> list[Tensor]:
+def _parameters(node: fx.Node, traced: _Counted) -> list[Tensor]:
     """Those of a layer, and those that a function is given."""
     if node.op == "call_module":
-        return list(module.get_submodule(str(node.target)).parameters())
-    read = [
-        _attribute(module, str(source.target)) for source in node.all_input_nodes if source.op == "get_attr"
-    ]
-    return [value for value in read if isinstance(value, nn.Parameter)]
+        return list(traced.module.get_submodule(str(node.target)).parameters())
+    return [traced.weights[source][1] for source in node.all_input_nodes if source in traced.weights]
 
 
-def _attribute(module: nn.Module, name: str) -> Any:
-    path, _, last = name.rpartition(".")
-    return getattr(module.get_submodule(path), last)
+def _name(node: fx.Node, traced: _Counted) -> str:
+    """The module that a node calls; for an ATen operation, the one whose weight it reads."""
+    if node.op == "call_module":
+        return str(node.target)
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return ""
+    read = [traced.weights[source][0] for source in node.all_input_nodes if source in traced.weights]
+    return read[0].rpartition(".")[0] if read else ""

@@ -158,3 +158,36 @@ def test_a_module_that_cannot_be_traced_is_refused_in_one_line() -> None:
         NasplatError, match=r"^Deciding cannot be traced by torch.fx \(.*control flow.*\): .*$"
     ):
         operator_graph(Deciding(), EXAMPLE)
+
+
+def test_what_only_torch_export_traces_has_the_words_of_its_layers() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    graph = operator_graph(layer, torch.zeros(2, 5, 8))
+    assert [name for name in graph.names if name] == [
+        "self_attn",
+        "self_attn.out_proj",
+        "norm1",
+        "linear1",
+        "linear2",
+        "norm2",
+    ]
+    assert graph.operations.count("linear") == 4
+    assert graph.operations.count("layer_norm") == graph.operations.count("add") == 2
+    params = sum(math.expm1(value) for value in feature(graph, "log_params"))
+    assert params == pytest.approx(count_params(layer))
+
+
+def test_a_convolution_that_torch_export_traces_has_the_word_of_its_layer() -> None:
+    class Growing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(4, 4, 3, padding=1, groups=4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            for _ in range(x.shape[1] // 2):  # a size that torch.fx does not know
+                x = torch.relu(self.conv(x))
+            return x
+
+    graph = operator_graph(Growing(), torch.zeros(1, 4, 6, 6))
+    assert graph.operations == ("input", "depthwise3x3", "relu", "depthwise3x3", "relu", "output")
+    assert graph.names == ("", "conv", "", "conv", "", "")
