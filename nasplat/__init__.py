@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nasplat.channels import channel_spec, parameter_graph
     from nasplat.data import Dataset, Split, Task, load_data
-    from nasplat.elastic import ElasticSpace, extract, recalibrate
+    from nasplat.elastic import ElasticSpace, extract, recalibrate, subnet_graph
     from nasplat.errors import NasplatError
     from nasplat.export import export_network, load_bundle
     from nasplat.measure import count_macs, count_params, measure_latency
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from nasplat.store import OptunaStorage, Store
     from nasplat.study import Study, open_study
     from nasplat.supernet import train, train_network
+    from nasplat.zoo import open_zoo
 
 __version__ = "0.1.0"
 
 _ROOMS = {
     "channels": ("channel_spec", "parameter_graph"),
     "data": ("Dataset", "Split", "Task", "load_data"),
-    "elastic": ("ElasticSpace", "extract", "recalibrate"),
+    "elastic": ("ElasticSpace", "extract", "recalibrate", "subnet_graph"),
     "errors": ("NasplatError",),
     "export": ("export_network", "load_bundle"),
     "measure": ("count_macs", "count_params", "measure_latency"),
@@ -41,6 +42,7 @@ _ROOMS = {
     "store": ("OptunaStorage", "Store"),
     "study": ("Study", "open_study"),
     "supernet": ("train", "train_network"),
+    "zoo": ("open_zoo",),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
@@ -67,11 +69,13 @@ __all__ = [
     "load_data",
     "measure_latency",
     "open_study",
+    "open_zoo",
     "ordinal",
     "parameter_graph",
     "positions",
     "recalibrate",
     "score",
+    "subnet_graph",
     "subset",
     "train",
     "train_network",
