@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from nasplat.data.seeds import derived_seed
-from nasplat.errors import NasplatError
+from nasplat.errors import NasplatError, expected_one_of
 from nasplat.metanet.backbones import BACKBONES, BackboneName
 from nasplat.metanet.fitting import Fitting, Loss, fit, judged
 from nasplat.metanet.groups import Group, grouped
@@ -41,6 +41,10 @@ class Body:
     poolings: tuple[Pooling, ...] = ("mean", "max")
 
     def __post_init__(self) -> None:
+        if self.backbone not in BACKBONES:
+            raise NasplatError(
+                f"unknown backbone {self.backbone!r}; {expected_one_of(self.backbone, BACKBONES)}"
+            )
         if self.width % 4:
             raise NasplatError(f"width = {self.width}: expected a multiple of 4")
         if not self.poolings:

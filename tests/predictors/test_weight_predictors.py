@@ -185,6 +185,8 @@ def test_other_backbones_and_scales_can_be_asked_for(backbone: str) -> None:
 
 def test_arguments_that_make_no_sense_are_refused() -> None:
     factory = nasplat.load("predictors", "metanet")
+    with pytest.raises(NasplatError, match=r"unknown backbone .*did you mean .edge_gated"):
+        made("metanet", backbone="edge_gate")
     with pytest.raises(NasplatError, match="width = 6: expected a multiple of 4"):
         factory(width=6)
     with pytest.raises(NasplatError, match="epochs = 0"):
