@@ -69,8 +69,8 @@ class Ledger:
     were merged as the second of two, see `structure.SIDES`. groups hold members (g, n) with the g blocks (negative
     numbers) that they form, or None where it is one set of channels that an operation reads alike. mixed are weights
     that were computed with in ways that are not known; computed are those that gave something else, whatever reads
-    it. reads are the numbers that an operation read, and how often each. loose are rows of neurons that stand for single elements until
-    an operation reads them as channels.
+    it. reads are the numbers that an operation read, and how often each. loose are rows of neurons that stand for
+    single elements until an operation reads them as channels.
     """
 
     rows: list[Row] = field(default_factory=list)

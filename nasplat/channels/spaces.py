@@ -54,7 +54,7 @@ def find_spaces(ledger: Ledger, label: Numbers, place: Callable[[Tensor], Number
     marks = _marks(ledger, classes)
     own = np.unique(label[1:])
     is_block = np.isin(own, label[ledger.count :])
-    held = ~is_block | np.isin(own, classes.parent)
+    held = (own < ledger.count) | np.isin(own, classes.parent)
     own, is_block = own[held], is_block[held]
     blocks = _grouped(own[is_block], lambda one: _key(classes, one, int(marks[one])))
     space_of = {one: number for number, space in enumerate(blocks) for one in space}
@@ -198,7 +198,7 @@ def _marks(ledger: Ledger, classes: Classes) -> Marks:
     for numbers, times in ledger.reads:
         note(numbers[numbers != NONE], times=times[numbers != NONE])
     for pairs in ledger.ties:
-        note(pairs[0], rank[place(pairs[1])])
+        note(pairs[0], rank[place(pairs[1])].astype(np.int64))
     held = np.flatnonzero(classes.parent >= 0)
     with np.errstate(over="ignore"):
         np.add.at(marks, classes.parent[held], _scrambled(marks[held]))

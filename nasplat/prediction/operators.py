@@ -55,10 +55,10 @@ class _Counted:
 def operator_graph(module: nn.Module, example: Tensor | Sequence[Tensor]) -> ArchGraph:
     """The operations between input and output, as words, with FEATURES of each and the names of their modules.
 
-    example: (n, ...), of which the first row is used, or all inputs as they stand; only shapes are computed. Words are "conv3x3", "depthwise3x3",
-    "linear", "batch_norm", "relu", "add", "concat", "max_pool" and the like, for layers and functions alike. What
-    does not lie on a path from the input to the output is left out, and so are operations that change no number
-    (flatten, dropout, identity). A layer that runs twice is two nodes of one name.
+    example: (n, ...), of which the first row is used, or all inputs as they stand; only shapes are computed. Words are
+    "conv3x3", "depthwise3x3", "linear", "batch_norm", "relu", "add", "concat", "max_pool" and the like, for layers and
+    functions alike. What does not lie on a path from the input to the output is left out, and so are operations that
+    change no number (flatten, dropout, identity). A layer that runs twice is two nodes of one name.
     What torch.fx does not trace, torch.export may: ATen operations then, each with the name of the module whose weight
     it reads. NasplatError, with the reason, for a module that neither traces.
     """

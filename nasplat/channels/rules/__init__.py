@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from nasplat.channels.rules import modules, moving, norms, pointwise, products, reducing, weighted
+from nasplat.channels.rules import modules, moving, norms, picking, pointwise, products, reducing, weighted
 from nasplat.channels.run import Rule
 
 FUNCTIONS: dict[str, Rule] = {
     **moving.RULES,
+    **picking.RULES,
     **pointwise.RULES,
     **reducing.RULES,
     **weighted.RULES,

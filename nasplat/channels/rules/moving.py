@@ -253,35 +253,6 @@ def pick(run: Run, call: Call, source: Activation, axis: int) -> Any:
     return Activation(call.value, found.expand(call.value.shape))
 
 
-def scattered(run: Run, call: Call) -> Any:
-    """`scatter_add(x, axis, index, source)` and the like: places of one axis are gathered into others."""
-    into, axis, _, source = call.args[:4]
-    if not isinstance(source, Activation) or isinstance(into, Weight):
-        return run.unknown(call, "a parameter is scattered")
-    found = pick(run, call, source, axis)
-    if isinstance(into, Activation):
-        run.ledger.tie(into.numbers, found.numbers)
-    return found
-
-
-def gathered(run: Run, call: Call) -> Any:
-    """`gather(x, axis, index)`, where the index goes over all of the other axes."""
-    x, axis = call.args[0], call.argument(1, "dim")
-    same = isinstance(x, Activation) and all(
-        one == other
-        for place, (one, other) in enumerate(zip(x.value.shape, call.value.shape, strict=True))
-        if place != axis % x.value.ndim
-    )
-    return pick(run, call, x, axis) if same else run.unknown(call, "it picks from a part of what it reads")
-
-
-def index_select(run: Run, call: Call) -> Any:
-    """`index_select(x, axis, index)`."""
-    if not isinstance(call.args[0], Activation):
-        return run.unknown(call, "a parameter is indexed by a tensor")
-    return pick(run, call, call.args[0], call.argument(1, "dim"))
-
-
 FILLED = ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "zero", "fill", "empty_like",
           "rand_like", "randn_like")  # fmt: skip
 """Random numbers too: which channel draws which is as good as any."""
@@ -300,7 +271,4 @@ RULES: dict[str, Rule] = {
     "copy": copied,
     **dict.fromkeys(FILLED, filled),
     "getitem": item,
-    "index_select": index_select,
-    **dict.fromkeys(("scatter_add", "scatter_reduce", "scatter", "index_add", "index_copy"), scattered),
-    "gather": gathered,
 }

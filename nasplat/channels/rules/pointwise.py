@@ -17,18 +17,19 @@ FUNCTIONS = ("relu", "relu6", "leaky_relu", "prelu_fixed", "elu", "selu", "celu"
              "hardsigmoid", "hardtanh", "sigmoid", "logsigmoid", "log_sigmoid", "tanh", "tanhshrink", "softplus",
              "softsign", "softshrink", "hardshrink", "threshold", "sin", "cos", "exp", "log", "sqrt", "rsqrt", "square",
              "abs", "erf", "reciprocal", "clamp", "clamp_min", "clamp_max", "clip", "sign", "floor", "round", "expm1",
-             "log1p", "pow", "neg", "nan_to_num", "positive", "rrelu", "tan", "asin", "acos", "atan", "sinh", "cosh", "ceil",
-             "trunc", "frac", "lgamma", "rpow")  # fmt: skip
+             "log1p", "pow", "neg", "nan_to_num", "positive", "rrelu", "tan", "asin", "acos", "atan", "sinh", "cosh",
+             "ceil", "trunc", "frac", "lgamma", "rpow")  # fmt: skip
 """Functions of single numbers."""
 
 FRESH = ("neg", "positive", "mul", "div", "truediv", "true_divide")
 """Those that leave a layer linear."""
 
 SUMS = ("add", "iadd", "radd", "sub", "isub", "rsub", "subtract", "maximum", "minimum", "where", "lerp",
-        "masked_fill", "logaddexp", "addcmul", "addcdiv", "fmod", "remainder", "floor_divide", "hypot", "xlogy")  # fmt: skip
-TESTS = ("eq", "ne", "lt", "gt", "le", "ge", "less", "greater", "isnan", "isinf", "isfinite", "logical_not", "logical_and",
-         "logical_or", "logical_xor", "bitwise_not", "bitwise_and", "bitwise_or", "bitwise_xor", "and", "or", "xor",
-         "invert", "isclose")  # fmt: skip
+        "masked_fill", "logaddexp", "addcmul", "addcdiv", "fmod", "remainder", "floor_divide", "hypot",
+        "xlogy")  # fmt: skip
+TESTS = ("eq", "ne", "lt", "gt", "le", "ge", "less", "greater", "isnan", "isinf", "isfinite", "logical_not",
+         "logical_and", "logical_or", "logical_xor", "bitwise_not", "bitwise_and", "bitwise_or", "bitwise_xor", "and",
+         "or", "xor", "invert", "isclose")  # fmt: skip
 """Comparisons: what comes out belongs to the channels that were compared."""
 
 PRODUCTS = ("mul", "imul", "rmul", "multiply", "div", "truediv", "true_divide", "divide", "itruediv", "atan2")
@@ -109,10 +110,10 @@ def together(run: Run, call: Call, kind: str, first: Activation, second: Activat
     ledger, shape = run.ledger, call.value.shape
     one, two = first.numbers.expand(shape), second.numbers.expand(shape)
     if is_nobody(first) or is_nobody(second):
-        kept, other = (second, first) if is_nobody(first) else (first, second)
+        kept, nobody = (second, first) if is_nobody(first) else (first, second)
         numbers = kept.numbers.expand(shape)
-        meet(run, call, numbers, varied_axes(other))
-        return Activation(call.value, numbers, kept.fresh, uniform=kept.uniform and other.uniform)
+        meet(run, call, numbers, varied_axes(nobody))
+        return Activation(call.value, numbers, kept.fresh, uniform=kept.uniform and nobody.uniform)
     if kind == "product" or first.fresh or second.fresh:
         if kind == "sum" and first.fresh and second.fresh and ledger.pair(one, two):
             return Activation(call.value, one, True)
