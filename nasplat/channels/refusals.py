@@ -87,10 +87,22 @@ def untraceable(module: nn.Module, symbolic: Exception, exported: Exception) -> 
     """What neither torch.fx nor torch.export could do, and in which line of the network."""
     place = _line(exported) or _line(symbolic)
     at = f" at {place}" if place else ""
+    if _is_own(symbolic) or _is_own(exported):
+        own = symbolic if _is_own(symbolic) else exported
+        return NasplatError(
+            f"{_name(module)} was traced, but not understood{at} ({type(own).__name__}: {_reason(own)}); "
+            "this is a mistake in nasplat, not in the network: please report it"
+        )
     return NasplatError(
         f"{_name(module)} cannot be traced{at} (torch.fx: {_reason(symbolic)}; torch.export: {_reason(exported)}); "
         "write it without decisions by the values of tensors, or trace the parts around it"
     )
+
+
+def _is_own(error: Exception) -> bool:
+    """Whether it was raised by a line of these rooms, and is not a refusal."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return not isinstance(error, NasplatError) and bool(frames) and HERE in Path(frames[-1].filename).parents
 
 
 def _line(error: Exception) -> str:

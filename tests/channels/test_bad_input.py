@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from nasplat.channels import ParameterGraph, channel_spec, parameter_graph, stack_graphs
+from nasplat.channels.rules import FUNCTIONS, MODULES
+from nasplat.channels.values import along
 from nasplat.errors import NasplatError
 
 
@@ -185,3 +187,13 @@ def test_features_and_edges_of_other_sizes_are_refused(graph: ParameterGraph) ->
     line = refused(lambda: graph.replace(graph.features, graph.edges[:1]))
     assert line.startswith("edges[1] end in nothing, those of this graph in (1, 3, 8, 1)")
     assert "did you mean 'multigraph'?" in refused(lambda: graph.to_pyg("multigraf"))  # type: ignore[arg-type]
+
+
+def test_a_mistake_of_the_rules_is_not_told_as_one_of_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def mistaken(run: object, call: object) -> None:
+        along(None, 0)  # type: ignore[arg-type]
+
+    monkeypatch.setitem(MODULES, "Linear", mistaken)
+    monkeypatch.setitem(FUNCTIONS, "linear", mistaken)
+    with pytest.raises(NasplatError, match="a mistake in nasplat, not in the network: please report it"):
+        channel_spec(nn.Linear(2, 3), torch.zeros(1, 2))
