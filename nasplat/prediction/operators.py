@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 from torch.nn.modules.conv import _ConvNd
 
 from nasplat.channels.refusals import quiet
@@ -96,9 +98,14 @@ def _is_layer(module: nn.Module) -> bool:
 
 def _counted(module: nn.Module, traced: Traced, examples: list[Tensor]) -> _Counted:
     stored, graph = dict(module.named_parameters(remove_duplicate=False)), traced.graph
-    with only_shapes(), counted_macs() as so_far:
-        run = _Run(graph, so_far)
-        run.run(*traced.filled(module, examples))
+    given = traced.filled(module, examples)
+    try:
+        run = _run(graph, given, only_shapes())
+    except (
+        DataDependentOutputException,
+        DynamicOutputShapeException,
+    ):  # such as the edges of a graph network
+        run = _run(graph, given, torch.no_grad())
     weights = {}
     for node in graph.graph.nodes:
         name = str(node.target) if node.op == "get_attr" else traced.held.get(str(node.target), "")
@@ -107,6 +114,13 @@ def _counted(module: nn.Module, traced: Traced, examples: list[Tensor]) -> _Coun
     held = {*traced.held, *traced.constants}
     lifted = {node for node in graph.graph.nodes if node.op == "placeholder" and str(node.target) in held}
     return _Counted(graph, run.known, run.macs, weights, lifted)
+
+
+def _run(graph: fx.GraphModule, given: list[Tensor | None], values: AbstractContextManager[object]) -> _Run:
+    with values, counted_macs() as so_far:
+        run = _Run(graph, so_far)
+        run.run(*given)
+    return run
 
 
 def _untraceable(module: nn.Module, error: Exception, second: Exception) -> NasplatError:

@@ -191,3 +191,19 @@ def test_a_convolution_that_torch_export_traces_has_the_word_of_its_layer() -> N
     graph = operator_graph(Growing(), torch.zeros(1, 4, 6, 6))
     assert graph.operations == ("input", "depthwise3x3", "relu", "depthwise3x3", "relu", "output")
     assert graph.names == ("", "conv", "", "conv", "", "")
+
+
+def test_a_graph_network_is_traced_with_the_edges_of_the_example() -> None:
+    from torch_geometric.nn import GCNConv
+
+    class Graphs(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = GCNConv(4, 3)
+
+        def forward(self, x: Tensor, edges: Tensor) -> Tensor:
+            return torch.relu(self.conv(x, edges))
+
+    graph = operator_graph(Graphs(), (torch.zeros(3, 4), torch.tensor([[0, 1, 2], [1, 2, 0]])))
+    assert graph.operations.count("linear") == graph.operations.count("scatter_add") == 1
+    assert graph.operations[-2:] == ("relu", "output")
