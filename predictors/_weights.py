@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -61,13 +61,37 @@ class WeightsPredictor(Predictor):
 
     A plug-in says what is learned: targets, loss, outputs, and what outputs mean. Networks that are far larger or
     smaller than those learned from are refused, see `Limits`.
+
+    backbone: what passes messages along weights, or "deep_sets", which passes none. width: of hidden states, a multiple
+    of 4. layers: rounds. grid: the largest kernel. epochs, rate, batch: of training, see `Fitting`. members: of the
+    ensemble. scales: take out the hidden scales and signs that rectifiers and tanh leave open. poolings: of neurons and
+    of weights, layer by layer. reach: how many times larger or smaller than those learned from a network may be.
     """
 
     needs = frozenset({"weights"})
 
-    def __init__(self, arguments: dict[str, Any], body: Body, fitting: Fitting) -> None:
-        check_numbers({name: value for name, value in arguments.items() if name != "noise"})
-        self._arguments, self.body, self.fitting = arguments, body, fitting
+    def __init__(
+        self,
+        *,
+        backbone: BackboneName = "edge_gated",
+        width: int = 16,
+        layers: int = 3,
+        grid: int = 7,
+        epochs: int = 30,
+        rate: float = 3e-3,
+        batch: int = 64,
+        members: int = 1,
+        noise: float = 0.0,
+        scales: bool = False,
+        poolings: Sequence[Pooling] = ("mean", "max"),
+        reach: float = 4.0,
+    ) -> None:
+        self.body = Body(backbone, width, layers, grid, scales, tuple(poolings))
+        self.fitting = Fitting(epochs, batch, rate, noise=noise)
+        training = {"epochs": epochs, "batch": batch, "rate": rate, "noise": noise}
+        self._arguments: dict[str, Any] = asdict(self.body) | {"poolings": list(poolings)} | training
+        self._arguments |= {"members": members, "reach": reach}
+        check_numbers({name: value for name, value in self._arguments.items() if name != "noise"})
         self._form: dict[str, Any] = {}
         self._members: list[Invariant] = []
 

@@ -3,56 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from nasplat.metanet.backbones import BackboneName
-from nasplat.metanet.fitting import Fitting, Loss
-from nasplat.metanet.readout import Pooling
+from nasplat.metanet.fitting import Loss
 from nasplat.prediction import Prediction, PredictorFactory, Sample
 from nasplat.prediction.losses import mse
 from nasplat.prediction.normal import checked_targets
 
-from ._weights import Body, WeightsPredictor
+from ._weights import WeightsPredictor
 
 
 class Metanet(WeightsPredictor):
-    """Regression on standardised targets by mean squared error; see `WeightsPredictor`.
-
-    backbone: what passes messages along weights, or "deep_sets", which passes none. width: of hidden states, a multiple
-    of 4. layers: rounds. grid: the largest kernel. epochs, rate, batch: of training, see `Fitting`. members: of the
-    ensemble. scales: take out the hidden scales and signs that rectifiers and tanh leave open. poolings: of neurons and
-    of weights, layer by layer. reach: how many times larger or smaller than those learned from a network may be.
-    """
-
-    def __init__(
-        self,
-        *,
-        backbone: BackboneName = "edge_gated",
-        width: int = 16,
-        layers: int = 3,
-        grid: int = 7,
-        epochs: int = 30,
-        rate: float = 3e-3,
-        batch: int = 64,
-        members: int = 1,
-        noise: float = 0.0,
-        scales: bool = False,
-        poolings: Sequence[Pooling] = ("mean", "max"),
-        reach: float = 4.0,
-    ) -> None:
-        body = Body(backbone, width, layers, grid, scales, tuple(poolings))
-        training = {"epochs": epochs, "batch": batch, "rate": rate, "noise": noise}
-        rest = {"members": members, "reach": reach}
-        super().__init__(
-            asdict(body) | {"poolings": list(poolings)} | training | rest,
-            body,
-            Fitting(epochs, batch, rate, noise=noise),
-        )
+    """Regression on standardised targets by mean squared error; for arguments see `WeightsPredictor`."""
 
     @property
     def loss(self) -> Loss:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,46 +12,19 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from nasplat.errors import NasplatError
-from nasplat.metanet.backbones import BackboneName
-from nasplat.metanet.fitting import Fitting, Loss
-from nasplat.metanet.readout import Pooling
+from nasplat.metanet.fitting import Loss
 from nasplat.prediction import Prediction, PredictorFactory, Sample
 from nasplat.prediction.normal import checked_targets
 
-from ._weights import Body, WeightsPredictor
+from ._weights import WeightsPredictor
 
 
 class MetanetClassifier(WeightsPredictor):
-    """Cross entropy of classes 0, 1, 2 and so on; arguments as those of `metanet`.
+    """Cross entropy of classes 0, 1, 2 and so on; for arguments see `WeightsPredictor`.
 
     `predict_proba` gives the mean probabilities of all members. `predict` gives the most probable class as mean and,
     p being its probability, sqrt(p (1 - p)) as std: the deviation of being right.
     """
-
-    def __init__(
-        self,
-        *,
-        backbone: BackboneName = "edge_gated",
-        width: int = 16,
-        layers: int = 3,
-        grid: int = 7,
-        epochs: int = 30,
-        rate: float = 3e-3,
-        batch: int = 64,
-        members: int = 1,
-        noise: float = 0.0,
-        scales: bool = False,
-        poolings: Sequence[Pooling] = ("mean", "max"),
-        reach: float = 4.0,
-    ) -> None:
-        body = Body(backbone, width, layers, grid, scales, tuple(poolings))
-        training = {"epochs": epochs, "batch": batch, "rate": rate, "noise": noise}
-        rest = {"members": members, "reach": reach}
-        super().__init__(
-            asdict(body) | {"poolings": list(poolings)} | training | rest,
-            body,
-            Fitting(epochs, batch, rate, noise=noise),
-        )
 
     @property
     def loss(self) -> Loss:
