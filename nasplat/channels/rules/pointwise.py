@@ -200,6 +200,12 @@ def attach(run: Run, call: Call, x: Activation, axis: int, weights: dict[str, We
     if known:
         ledger.tie(known[0].numbers.reshape(-1), numbers)
         return x
+    return _carried(run, call, x, axis, found)
+
+
+def _carried(run: Run, call: Call, x: Activation, axis: int, found: dict[str, Weight]) -> Activation:
+    """Node features on the row itself, or on new neurons behind it."""
+    ledger = run.ledger
     numbers = ledger.column(x.numbers, axis, name=call.name)
     own = x.fresh and len(numbers.unique()) == len(numbers)
     if not own or any(ledger.is_taken(column, numbers) for column in found):

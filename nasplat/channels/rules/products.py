@@ -79,8 +79,7 @@ def _passed(run: Run, call: Call, first: Activation, second: Activation, left: b
     heads = weights.numbers.select(-1, 0).select(-1, 0)
     heads, rows = torch.broadcast_tensors(heads.unsqueeze(-1), numbers)
     rows, heads = rows.reshape(-1, numbers.shape[-1]), heads[..., 0].reshape(-1)
-    both, places = torch.cat((rows, heads[:, None]), 1).unique(dim=0), None
-    del places
+    both = torch.cat((rows, heads[:, None]), 1).unique(dim=0)
     if bool((both[:, -1] != NONE).any()) and numbers.shape[-1] > 1:
         run.ledger.tie(run.ledger.group(both[:, :-1]), both[:, -1])
     elif numbers.shape[-1] == 1:
