@@ -85,9 +85,11 @@ def _annotation(function: Callable[..., Any], parameter: inspect.Parameter) -> A
 
 
 def _names_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """The global names where a function or a class was written."""
+    """The global names where a function, or the `__init__` of a class, was written."""
     while isinstance(function, partial):
         function = function.func
+    if isinstance(function, type):
+        function = next(one for one in function.__mro__ if "__init__" in vars(one))
     return dict(vars(sys.modules[function.__module__]))
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -97,3 +99,14 @@ def test_open_keywords_take_nothing_from_a_table() -> None:
     assert accepts(untyped, "second")
     with pytest.raises(ArgumentError, match="has no key 'third'"):
         check_arguments(untyped, {"first": 1, "third": 3}, "x")
+
+
+def test_an_inherited_signature_is_read_where_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = ModuleType("elsewhere")
+    text = "from __future__ import annotations\nWord = str\nclass Base:\n    def __init__(self, word: Word = ''): pass"
+    exec(text, vars(elsewhere))
+    monkeypatch.setitem(sys.modules, "elsewhere", elsewhere)
+    child = type("Child", (elsewhere.Base,), {})
+    assert check_arguments(child, {"word": "a"}, "[space]") == {"word": "a"}
+    with pytest.raises(ArgumentError, match="word = 3"):
+        check_arguments(child, {"word": 3}, "[space]")
