@@ -32,7 +32,7 @@ def test_a_zoo_is_trained_shown_and_not_trained_again(nasplat: Nasplat, tmp_path
     rows = list(csv.DictReader(io.StringIO(nasplat("zoo", "show", tmp_path, "--csv").out)))
     with (tmp_path / "results.csv").open() as file:
         listed = list(csv.DictReader(file))
-    assert [row["network"] for row in rows] == [row["network"] for row in listed] == ["0", "2", "1", "3"]
+    assert [row["number"] for row in rows] == [row["number"] for row in listed] == ["0", "2", "1", "3"]
 
 
 def test_sirens_are_fitted(nasplat: Nasplat, tmp_path: Path) -> None:

@@ -43,10 +43,10 @@ def test_a_table_with_a_space_of_other_arguments_is_taken_with_them() -> None:
     assert space.build(space.smallest(), seed=1).state_dict().keys()
 
 
-@pytest.mark.usefixtures("published")
-def test_rows_without_a_space_say_what_to_give() -> None:
-    with pytest.raises(NasplatError, match="rows of 'ofa' need a space: give space = "):
-        rows(table="ofa")
+def test_rows_without_a_space_say_what_to_give(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("depth,acc\n1,0.5\n")
+    with pytest.raises(NasplatError, match=r"rows of 'own.csv' need a space: give space = "):
+        rows(table="own.csv", base=tmp_path)
 
 
 def test_files_lie_beside_the_study(tmp_path: Path) -> None:
