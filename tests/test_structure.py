@@ -28,7 +28,17 @@ ROWS = {
 
 BESIDE = {
     "spaces": {"arguments", "channels", "data", "elastic", "errors", "plugins", "space", "table"},
-    "predictors": {"channels", "data", "errors", "files", "measure", "metanet", "prediction", "scoring", "space"},
+    "predictors": {
+        "channels",
+        "data",
+        "errors",
+        "files",
+        "measure",
+        "metanet",
+        "prediction",
+        "scoring",
+        "space",
+    },
 }
 """What plug-ins may import; nobody imports them."""
 
