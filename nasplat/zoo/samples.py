@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nasplat.channels import unstack_graphs
 from nasplat.errors import DataError
+from nasplat.metanet.fitting import judged
 from nasplat.metanet.groups import grouped
 from nasplat.metanet.retrieval import nearest
 from nasplat.metanet.statistics import by_row
@@ -70,11 +71,7 @@ def alike(
 def statistics(networks: Sequence[Sample]) -> NDArray[np.float64]:
     """Statistics of weights by row of neurons, (n, d)."""
     graphs = [sample.weights for sample in networks if sample.weights is not None]
-    codes: list[Any] = [None] * len(graphs)
-    for group in grouped(graphs):
-        for row, code in zip(group.rows, by_row(group.graph).double().numpy(), strict=True):
-            codes[row] = code
-    return np.stack(codes)
+    return judged(by_row, grouped(graphs)).double().numpy()
 
 
 def _example(group: Group) -> Tensor:
