@@ -73,6 +73,12 @@ def test_logits_of_a_position_follow_from_the_tokens_up_to_it() -> None:
     assert not torch.allclose(network(x)[..., 8:], network(changed)[..., 8:])
 
 
+def test_more_tokens_than_the_context_are_told_in_one_line() -> None:
+    for kind in (SPACE.largest(), Masks.one_hot(SPACE, SPACE.smallest())):
+        with pytest.raises(NasplatError, match=r"^13 tokens, but the network has positions for 12: give"):
+            NET(tokens(t=13), kind)
+
+
 def alphabet(folder: Path) -> Dataset:
     """A text whose next character is certain after the first."""
     (folder / "abc.txt").write_text("abcdef" * 200)

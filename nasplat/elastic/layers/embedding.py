@@ -14,6 +14,7 @@ from nasplat.elastic.layers.linear import ElasticConv2d
 from nasplat.elastic.sizes import Dimension, Size, dimension
 from nasplat.elastic.weights.soft import AnyArch, mask_channels
 from nasplat.elastic.weights.sources import Slot, SourceFactory, sliced
+from nasplat.errors import NasplatError
 from nasplat.space import Arch
 
 
@@ -88,16 +89,23 @@ class ElasticEmbedding(nn.Module):
 class ElasticPositions(nn.Module):
     """Adds to each token a learned vector of its position; vectors start normal, with deviation `std`.
 
-    Shapes: x (n, t, width), t up to `length` -> (n, t, width).
+    Shapes: x (n, t, width), t up to `length` -> (n, t, width). NasplatError for more tokens, but in an extracted
+    network, which is torch's alone.
     """
 
     def __init__(
         self, length: int, width: int | Dimension, *, std: float = 0.02, source: SourceFactory = sliced
     ) -> None:
         super().__init__()
+        self.length = length
         self.table = ElasticTable(length, width, std=std, source=source)
 
     def forward(self, x: Tensor, arch: AnyArch) -> Tensor:
+        if isinstance(x, Tensor) and x.shape[1] > self.length:  # a proxy of torch.fx has no number of tokens
+            raise NasplatError(
+                f"{x.shape[1]} tokens, but the network has positions for {self.length}: give at most"
+                f" {self.length}, or make its space for longer inputs"
+            )
         return mask_channels(x + self.table(arch)[: x.shape[1]], self.table.width, arch, axis=-1)
 
 
