@@ -5,7 +5,7 @@ needs no pickle.
 """
 
 from nasplat.export.bundle import Bundle, check_bundle, load_bundle
-from nasplat.export.export import export_network
+from nasplat.export.export import check_folder, export_network
 from nasplat.export.formats import FORMATS
 from nasplat.export.program import check_program, load_program
 from nasplat.export.source import network_source
@@ -14,6 +14,7 @@ __all__ = [
     "FORMATS",
     "Bundle",
     "check_bundle",
+    "check_folder",
     "check_program",
     "export_network",
     "load_bundle",

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import safetensors.torch
@@ -22,6 +23,9 @@ from nasplat.export.verification import Validation, verify
 from nasplat.files import atomic_folder, content_hash, file_hash, json_hash, write_atomic
 from nasplat.measure import count_macs
 
+NONE: Mapping[str, str] = MappingProxyType({})
+"""No documents."""
+
 
 def export_network(
     module: nn.Module,
@@ -32,6 +36,7 @@ def export_network(
     targets: Tensor,
     task: Task,
     card: Mapping[str, Any],
+    documents: Mapping[str, str] = NONE,
     overwrite: bool = False,
 ) -> Bundle:
     """Write a network to a folder as a bundle, and prove that every format gives the same network again.
@@ -40,7 +45,8 @@ def export_network(
     left unchanged; exported as float32 in evaluation mode. formats: of "state" (source and safetensors), "pt2"
     (torch.export) and "onnx". inputs (n, ...), targets (n, ...): the validation split that every format is run on,
     in a fresh process without nasplat. card: plain JSON; the README shows its `metrics` (name -> number or
-    {value, unit, origin}), `latency` ({median_ms, iqr_ms, device}), `origin` and `architecture`.
+    {value, unit, origin}), `latency` ({median_ms, iqr_ms, device}), `origin` and `architecture`. documents: further
+    files of the bundle, name -> text, such as a plan that the card speaks of.
 
     The folder may be absent, empty, or a bundle. A whole bundle of the same content is left as it is
     (`fresh=False`); another one is replaced only with `overwrite`, and only when nothing else lies in it.
@@ -48,13 +54,14 @@ def export_network(
     stays as it was. MissingExtra when "onnx" is asked for and its packages are missing.
     """
     names, given, folder = check_formats(formats), check_card(card), Path(folder).absolute()
+    _check_documents(documents)
     inputs, targets = _settled(inputs), targets.detach().cpu()
     if len(inputs) != len(targets):
         raise ExportError(
             f"{len(inputs)} validation inputs have {len(targets)} targets; they must be as many"
         )
     network, outputs = prepare(module, inputs)
-    export = _Export(network, names, given, Validation(inputs, targets, outputs, task))
+    export = _Export(network, names, given, Validation(inputs, targets, outputs, task), documents)
     existing = _existing(folder, export.content(), overwrite)
     if existing is not None:
         return existing
@@ -67,6 +74,11 @@ def export_network(
     return replace(read_bundle(folder), fresh=True)
 
 
+def check_folder(folder: Path, overwrite: bool = False) -> None:
+    """ExportError where `export_network` would refuse a folder whatever it is to hold: for asking before long work."""
+    _existing(Path(folder).absolute(), "", overwrite)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Export:
     """Everything that decides what a bundle says."""
@@ -75,6 +87,7 @@ class _Export:
     formats: tuple[str, ...]
     card: dict[str, Any]
     validation: Validation
+    documents: Mapping[str, str]
 
     def content(self) -> str:
         """A hash of it all, and of the torch that writes it: the same one means that there is nothing to do."""
@@ -83,9 +96,26 @@ class _Export:
         tensors = {"inputs": self.validation.inputs, "targets": targets}
         parts = [safetensors.torch.save(self.network.weights), safetensors.torch.save(tensors)]
         hashes = [content_hash(self.network.source), *map(content_hash, parts)]
+        hashes += [content_hash(f"{name}\n{text}") for name, text in sorted(self.documents.items())]
         return json_hash(
             [hashes, self.formats, self.card, self.validation.task.metric, str(torch.__version__)]
         )
+
+
+def _check_documents(documents: Mapping[str, str]) -> None:
+    """ExportError for a document that is no plain file of the folder, or has the name of one of ours."""
+    ours = {
+        CARD,
+        "README.md",
+        "network.py",
+        "network.json",
+        "weights.safetensors",
+        "network.pt2",
+        "network.onnx",
+    }
+    for name in documents:
+        if name in ours or Path(name).name != name:
+            raise ExportError(f"a document of a bundle cannot be called {name!r}; choose another name")
 
 
 def _settled(inputs: Tensor) -> Tensor:
@@ -131,6 +161,8 @@ def _write(folder: Path, export: _Export) -> None:
         for name in export.formats
     }
     card = {"kind": KIND, **export.card, "export": _facts(export) | {"formats": results}}
+    for name, text in export.documents.items():
+        write_atomic(folder / name, text)
     write_atomic(folder / "README.md", readme(card))
     card["export"]["files"] = {path.name: file_hash(path) for path in sorted(folder.iterdir())}
     write_atomic(folder / CARD, json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
