@@ -1,0 +1,74 @@
+"""A trained metanetwork that prunes: networks in, networks that are easy to prune out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import torch
+from torch import Tensor, nn
+
+from nasplat.channels import ParameterGraph
+from nasplat.errors import NasplatError
+from nasplat.prune.meta.card import Card, find_pruner, read_pruner, write_pruner
+from nasplat.prune.meta.data_models import DataModel, Example, data_model, rewritten
+from nasplat.prune.meta.rewriter import Rewriter
+from nasplat.prune.meta.sparsity import channel_norms
+
+if TYPE_CHECKING:
+    from nasplat.prune.scores import Evidence
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pruner:
+    """A metanetwork and the card that says what it learned. It is a score of channels, too: call it with evidence.
+
+    The way of arXiv:2506.12041: `rewrite` once, finetune, plan with "l2", apply, finetune.
+    """
+
+    rewriter: Rewriter
+    card: Card
+
+    @classmethod
+    def load(cls, name: str | Path, base: Path | None = None) -> Self:
+        """One that nasplat ships, by name, or a folder, relative to `base`. NasplatError: there is none."""
+        tensors, card = read_pruner(find_pruner(str(name), base))
+        rewriter = Rewriter(card.settings)
+        try:
+            rewriter.load_state_dict(tensors)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise NasplatError(
+                f"{name} is of another version ({reason}); make it again: {card.command}"
+            ) from error
+        return cls(rewriter.eval(), card)
+
+    def save(self, folder: Path) -> None:
+        """Write weights and card into a folder."""
+        write_pruner(folder, self.rewriter.state_dict(), self.card)
+
+    def rewrite(self, module: nn.Module, example: Example) -> nn.Module:
+        """A new network of the same form with new numbers; `module` stays as it is.
+
+        DataError: a network outside the family that the metanetwork learned from, see `Family`. Its batch norms keep
+        their running statistics; recalibrate them before it is used without finetuning.
+        """
+        model = data_model(module, example)
+        graph = self._rewritten(model)
+        return rewritten(model, graph).train(module.training)
+
+    def importance(self, module: nn.Module, example: Example) -> Tensor:
+        """Group L2 norms of the channels of the rewritten network, (channels,) float64; 0 for channels in no slot."""
+        model = data_model(module, example)
+        return channel_norms(self._rewritten(model).tensors, model.spec).double()
+
+    def __call__(self, evidence: Evidence) -> Tensor:
+        """`importance` as a score of channels, for `plan_pruning`."""
+        return self.importance(evidence.module, evidence.example)
+
+    @torch.no_grad()
+    def _rewritten(self, model: DataModel) -> ParameterGraph:
+        self.card.family.check(model.graph)
+        found: ParameterGraph = self.rewriter(model.graph)
+        return found
