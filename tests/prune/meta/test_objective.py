@@ -1,0 +1,119 @@
+"""What a metanetwork is trained for, against finite differences and formulas written out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nasplat.channels import ParameterGraph
+from nasplat.errors import NasplatError, TrainingError
+from nasplat.prune.meta import MetaSettings, cross_entropies
+from nasplat.prune.meta.data_models import DataModel, data_model
+from nasplat.prune.meta.objective import meta_gradients
+from nasplat.prune.meta.rewriter import Rewriter
+
+from .pupils import EXAMPLE, TINY, images, pupil
+
+SETTINGS = replace(TINY, accuracy=3.0, reg=0.5)
+
+
+def in_double() -> tuple[Rewriter, DataModel, Tensor, Tensor]:
+    torch.manual_seed(3)
+    inputs, targets = images(20)
+    model = data_model(pupil().double(), EXAMPLE.double())
+    rewriter = Rewriter(SETTINGS).double()
+    rewriter.learn([model.graph])
+    return rewriter, model, inputs.double(), targets
+
+
+def pulls(graph: ParameterGraph, model: DataModel) -> dict[str, Tensor]:
+    """gamma_c of every channel of a tensor, spread over its elements and summed over the axes that carry channels,
+    channel by channel in a loop."""
+    tensors = {name: tensor.detach() for name, tensor in graph.tensors.items()}
+    weights = [name for name, t in tensors.items() if t.ndim > 1]
+    weights += [
+        f"{name}.weight" for name, m in model.module.named_modules() if isinstance(m, torch.nn.BatchNorm2d)
+    ]
+    found = {name: torch.zeros_like(tensors[name]) for name in weights}
+    for space in model.spec.spaces:
+        if space.kind != "hidden":
+            continue
+        norms, places = {}, {}
+        for channel in range(space.start, space.stop):
+            held = [
+                (s.parameter, (slice(None),) * s.axis + ([i],))
+                for s in model.spec.slots
+                if s.parameter in weights
+                for i, number in enumerate(s.channels[0])
+                if number == channel
+            ]
+            places[channel] = held
+            norms[channel] = (sum(tensors[n][at].square().sum() for n, at in held) / len(held)).sqrt()
+        low, high = min(norms.values()), max(norms.values())
+        for channel, held in places.items():
+            for name, at in held:
+                found[name][at] += SETTINGS.alpha ** ((high - norms[channel]) / (high - low))
+    return found
+
+
+def test_meta_gradients_equal_finite_differences_of_both_terms_in_double_precision() -> None:
+    rewriter, model, inputs, targets = in_double()
+    meta_gradients(rewriter, model, cross_entropies(inputs, targets, batch=10, batches=2), 0, SETTINGS)
+    with torch.no_grad():
+        gamma = pulls(rewriter(model.graph), model)
+
+    def objective() -> float:
+        with torch.no_grad():
+            new = rewriter(model.graph)
+            loss = F.cross_entropy(new.functional(model.module, inputs), targets)
+            pull = sum((g * new.tensors[name].square()).sum() for name, g in gamma.items()) / 2
+            return float(SETTINGS.accuracy * loss + SETTINGS.reg * pull)
+
+    for name, parameter in rewriter.named_parameters():
+        assert parameter.grad is not None, name
+        place = int(parameter.grad.abs().argmax())
+        flat, step = parameter.data.view(-1), 1e-6
+        values = []
+        for sign in (1, -1):
+            flat[place] += sign * step
+            values.append(objective())
+            flat[place] -= sign * step
+        measured = (values[0] - values[1]) / (2 * step)
+        assert measured == pytest.approx(float(parameter.grad.view(-1)[place]), rel=1e-5, abs=1e-6), name
+
+
+def test_the_seed_alone_says_which_batches_are_drawn() -> None:
+    losses = cross_entropies(*images(), batch=10, batches=3)
+    first, again, other = ([float(loss.detach()) for loss in losses(pupil(), seed)] for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+    assert len(first) == 3
+
+
+def test_more_batches_than_there_are_images_are_refused() -> None:
+    with pytest.raises(NasplatError, match="3 batches of 20 of 40 inputs"):
+        cross_entropies(*images(), batch=20, batches=3)
+
+
+def test_a_loss_that_is_not_finite_ends_training() -> None:
+    rewriter, model = Rewriter(TINY), data_model(pupil(), EXAMPLE)
+    with pytest.raises(TrainingError, match="a loss of nan"):
+        meta_gradients(rewriter, model, lambda module, _: [module(EXAMPLE).sum() * float("nan")], 0, TINY)
+    with pytest.raises(TrainingError, match="no batch"):
+        meta_gradients(rewriter, model, lambda module, _: [], 0, TINY)
+
+
+def test_settings_that_make_no_sense_are_refused_by_name() -> None:
+    with pytest.raises(NasplatError, match=r"width = 0.*alpha = 0\.5"):
+        MetaSettings(width=0, alpha=0.5)
+    with pytest.raises(NasplatError, match="did you mean 'layers'"):
+        MetaSettings.from_json({"layer": 3})
+
+
+def test_the_rate_drops_behind_each_named_epoch() -> None:
+    settings = MetaSettings(rate=1.0, drops=(1, 3), factor=0.5)
+    assert [settings.rate_at(epoch) for epoch in range(5)] == [1.0, 0.5, 0.5, 0.25, 0.25]
