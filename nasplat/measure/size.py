@@ -40,7 +40,7 @@ def counted_macs() -> Iterator[Callable[[], int]]:
 
     counter = FlopCounterMode(display=False)
     counter.mod_tracker = _Nobody()  # type: ignore[assignment]
-    with _visible_attention(), torch.no_grad(), counter:
+    with visible_attention(), torch.no_grad(), counter:
         yield lambda: int(counter.get_total_flops()) // 2
 
 
@@ -67,7 +67,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _visible_attention() -> Iterator[None]:
+def visible_attention() -> Iterator[None]:
     """Attention as plain matrix products: the counter does not know the fused kernels of every device."""
     from torch.backends import mha
     from torch.nn.attention import SDPBackend, sdpa_kernel

@@ -1,1 +1,31 @@
-"""Pruning: which channels of a network go, and the smaller network."""
+"""Pruning: a plan of which channels stay, as data, and the smaller network that it gives.
+
+plan = plan_pruning(model, example, score="l2", speedup=2.0)
+small = plan.apply(model)
+"""
+
+from __future__ import annotations
+
+from nasplat.prune.masked import channel_masks, masked
+from nasplat.prune.plan import Plan, PrunedGroup, load_plan
+from nasplat.prune.planning import PruneSettings, Target, plan_of, plan_pruning
+from nasplat.prune.prunable import Choice, Prunable, prunable
+from nasplat.prune.scores import SCORES, ChannelScore, Evidence
+
+__all__ = [
+    "SCORES",
+    "ChannelScore",
+    "Choice",
+    "Evidence",
+    "Plan",
+    "Prunable",
+    "PruneSettings",
+    "PrunedGroup",
+    "Target",
+    "channel_masks",
+    "load_plan",
+    "masked",
+    "plan_of",
+    "plan_pruning",
+    "prunable",
+]

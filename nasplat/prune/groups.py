@@ -1,0 +1,126 @@
+"""What pruning may remove: channels of a space, whole blocks of them, or equally many inside every block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nasplat.channels import ChannelSpace, ChannelSpec
+from nasplat.channels.structure import Numbers
+from nasplat.prune.masked import Kept
+
+Kind = Literal["channels", "blocks", "inside", "tied"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """Channels that are ranked against each other and removed unit by unit.
+
+    rows (r, size): channel numbers. A unit takes one channel of every row, whichever ranks lowest there: a free space
+    has one row, a space inside of blocks a row for each block, spaces of equal widths a row each. holds (size, m):
+    where units are blocks, the channels that each of them takes along.
+    """
+
+    name: str
+    kind: Kind
+    rows: Numbers
+    holds: Numbers | None = None
+
+    @property
+    def size(self) -> int:
+        """The number of units."""
+        return self.rows.shape[1]
+
+    @property
+    def channels(self) -> Numbers:
+        """All channels that its units hold."""
+        return np.unique(
+            self.rows if self.holds is None else np.concatenate((self.rows.ravel(), self.holds.ravel()))
+        )
+
+    def values(self, importance: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Importance (channels,) by place, (r, size); of a block the mean over what it holds."""
+        return importance[self.rows] if self.holds is None else importance[self.holds].mean(1)[None]
+
+    def order(self, importance: NDArray[np.float64]) -> Numbers:
+        """Places of each row from the most important down, (r, size); equal ones by place."""
+        return np.argsort(-self.values(importance), axis=1, kind="stable")
+
+    def remove(self, kept: Kept, places: Iterable[Sequence[int]]) -> None:
+        """Mark all but some places of each row as removed."""
+        for row, stay in zip(self.rows, places, strict=True):
+            gone = np.ones(self.size, dtype=bool)
+            gone[list(stay)] = False
+            kept[row[gone]] = False
+            if self.holds is not None:
+                kept[self.holds[gone]] = False
+
+
+def find_groups(spec: ChannelSpec) -> list[Group]:
+    """Groups of all hidden spaces that have more than one unit."""
+    children: dict[int, list[ChannelSpace]] = {}
+    for space in spec.spaces:
+        if space.parent is not None:
+            children.setdefault(space.parent, []).append(space)
+    found = []
+    for number, space in enumerate(spec.spaces):
+        if space.kind != "hidden":
+            continue
+        numbers = np.arange(space.start, space.stop)
+        if number in children:
+            held = [_inside(child, space.size) for child in children[number]]
+            found.append(Group(space.name, "blocks", numbers[None], np.concatenate(held, 1)))
+        elif space.parent is not None:
+            found.append(Group(space.name, "inside", _inside(space, spec.spaces[space.parent].size)))
+        else:
+            found.append(Group(space.name, "channels", numbers[None]))
+    return _named([group for group in found if group.size > 1])
+
+
+def kept_of(spec_size: int, groups: Sequence[Group], places: Mapping[str, Sequence[Sequence[int]]]) -> Kept:
+    """Which channels stay, of what stays in each row of some groups, by name; other groups stay whole."""
+    kept = np.ones(spec_size, dtype=bool)
+    for group in groups:
+        if group.name in places:
+            group.remove(kept, places[group.name])
+    return kept
+
+
+def tied(groups: Sequence[Group]) -> Group:
+    """Groups of equal size, of which equally many units stay."""
+    rows = np.concatenate([group.rows for group in groups])
+    return Group(" = ".join(group.name for group in groups), "tied", rows)
+
+
+def spared(spec: ChannelSpec, groups: Sequence[Group], patterns: Sequence[str]) -> set[str]:
+    """Groups that hold a channel of a module, a parameter or a space that one of some glob patterns names."""
+    owned: set[int] = set()
+    for slot in spec.slots:
+        module = slot.parameter.rpartition(".")[0]
+        if slot.axis == 0 and any(fnmatchcase(slot.parameter, p) or fnmatchcase(module, p) for p in patterns):
+            owned.update(np.unique(slot.channels).tolist())
+    return {
+        group.name
+        for group in groups
+        if any(fnmatchcase(group.name, p) for p in patterns) or not owned.isdisjoint(group.channels.tolist())
+    }
+
+
+def _inside(space: ChannelSpace, blocks: int) -> Numbers:
+    """Channels of a space by block, (blocks, inside)."""
+    return np.arange(space.start, space.stop).reshape(blocks, -1)
+
+
+def _named(groups: list[Group]) -> list[Group]:
+    """Groups with names of their own."""
+    seen: dict[str, int] = {}
+    found = []
+    for group in groups:
+        times = seen[group.name] = seen.get(group.name, 0) + 1
+        found.append(group if times == 1 else replace(group, name=f"{group.name} ({times})"))
+    return found

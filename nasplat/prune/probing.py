@@ -1,0 +1,180 @@
+"""Which groups may be cut: nothing is believed that has not run.
+
+A network is cut at random and run beside the same network masked; where both agree, the groups are free. Where they
+do not, each group is tried alone, with sizes that the network keeps in attributes of its own, and beside others of
+its size; what still fails is frozen with the reason.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, islice
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nasplat.channels import ChannelSpec
+from nasplat.channels.permutation import channels
+from nasplat.measure.size import evaluating
+from nasplat.prune.adapting import Attribute, candidates, resized
+from nasplat.prune.cutting import cut_module, cuts_of
+from nasplat.prune.groups import Group, kept_of, tied
+from nasplat.prune.levelled import Levelled
+from nasplat.prune.masked import masked
+
+TOLERANCE = 1e-3
+"""Of the largest output: what rounding may differ by. A wrong channel differs by far more."""
+
+ATTEMPTS = 64
+"""Sets of attributes that are tried for one group, and pairs of groups that are tried together."""
+
+OTHERS = "its width enters what other channels compute"
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """free: groups that may be cut. attributes: what must be set when they are. frozen: name to reason, of the rest."""
+
+    free: tuple[Group, ...]
+    attributes: tuple[Attribute, ...]
+    frozen: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prober:
+    """Cuts a network and runs it, in evaluation mode.
+
+    groups: all that might be cut. trust: names of those that are free where they run, whatever comes out. trained:
+    whether a run in training mode must not fail either, since something of the network runs only there.
+    """
+
+    module: nn.Module
+    examples: tuple[Tensor, ...]
+    spec: ChannelSpec
+    groups: Sequence[Group]
+    trust: frozenset[str] = frozenset()
+    trained: bool = False
+    seed: int = 0
+
+    def probe(self) -> Probed:
+        """What may be cut, and with what beside."""
+        if not self.groups or not self.fault(self.groups, ()):
+            return Probed(tuple(self.groups), (), {})
+        free: list[Group] = []
+        attributes: list[Attribute] = []
+        failed: dict[str, tuple[Group, str]] = {}
+        for group in self.groups:
+            fault = self.fault([group], ())
+            found = self._attributes(group) if fault else ()
+            if fault and found is None:
+                failed[group.name] = (group, fault)
+            else:
+                free.append(group)
+                attributes += found or ()
+        free += self._pairs(failed)
+        return self._together(free, attributes, {name: why for name, (_, why) in failed.items()})
+
+    def fault(self, groups: Sequence[Group], attributes: Sequence[Attribute]) -> str:
+        """What goes wrong when all these groups lose some units; "" if nothing does."""
+        places = {group.name: self._some(group, number) for number, group in enumerate(groups)}
+        kept = kept_of(channels(self.spec), groups, places)
+        cuts = cuts_of(self.spec, kept)
+        left = {group.name: group.size for group in self.groups}
+        left |= {name: len(rows[0]) for name, rows in places.items()}
+        try:
+            cut = cut_module(self.module, cuts, resized(self.module, self.examples, cuts, attributes, left))
+            outputs = _run(cut, self.examples)
+        except Exception as error:  # networks may raise anything on channels that they do not expect
+            return f"it does not run with fewer channels: {_first_line(error)}"
+        expected = _run(masked(self.module, self.spec, kept), self.examples)
+        if [one.shape for one in outputs] != [one.shape for one in expected]:
+            return "the shape of its outputs changes"
+        if not _close(outputs, expected) and any(group.name not in self.trust for group in groups):
+            return OTHERS
+        return self._fault_in_training(cut) if self.trained else ""
+
+    def _some(self, group: Group, number: int) -> list[list[int]]:
+        """Places that stay in each row: random ones, as many in each, at least one less than there are."""
+        random = np.random.default_rng((self.seed, number))
+        stay = group.size - int(random.integers(1, group.size // 2 + 1))
+        return [sorted(random.permutation(group.size)[:stay].tolist()) for _ in group.rows]
+
+    def _attributes(self, group: Group) -> tuple[Attribute, ...] | None:
+        """The fewest attributes with which a group can be cut; None if there are none."""
+        found = list(candidates(self.module, self.spec, group, self.groups))
+        sets = (chosen for size in range(1, len(found) + 1) for chosen in combinations(found, size))
+        for chosen in islice((one for one in sets if _different(one)), ATTEMPTS):
+            if not self.fault([group], chosen):
+                return chosen
+        return None
+
+    def _pairs(self, failed: dict[str, tuple[Group, str]]) -> Iterator[Group]:
+        """Groups of equal size that can be cut together by as much, which leave `failed`."""
+        single = [group for group, _ in failed.values() if group.holds is None]
+        pairs = ((a, b) for a, b in combinations(single, 2) if a.size == b.size)
+        sets: list[list[Group]] = []
+        for a, b in islice(pairs, ATTEMPTS):
+            if not self.fault([tied([a, b])], ()):
+                near = [one for one in sets if a in one or b in one]
+                sets = [one for one in sets if one not in near] + [
+                    list(dict.fromkeys([*sum(near, []), a, b]))
+                ]
+        for one in sets:
+            for group in one:
+                del failed[group.name]
+            yield tied(one)
+
+    def _together(self, free: list[Group], attributes: list[Attribute], frozen: dict[str, str]) -> Probed:
+        """Groups that run alone, and now together; the last ones are given up until they do."""
+        while free and (fault := self.fault(free, attributes)):
+            gone = free.pop()
+            frozen[gone.name] = f"beside other groups {fault}"
+            attributes = [one for one in attributes if gone.name not in one.groups]
+        return Probed(tuple(free), tuple(attributes), frozen)
+
+    def _fault_in_training(self, cut: nn.Module) -> str:
+        try:
+            _run(copy.deepcopy(cut), self.examples, training=True)
+        except Exception as error:
+            return f"it runs in evaluation mode only: in training, {_first_line(error)}"
+        return ""
+
+
+def _run(module: nn.Module, examples: Sequence[Tensor], training: bool = False) -> list[Tensor]:
+    """The tensors that a module gives, its norms levelled."""
+    with torch.no_grad(), Levelled():
+        if training:
+            return _tensors(module.train()(*examples))
+        with evaluating(module):
+            return _tensors(module(*examples))
+
+
+def _tensors(value: object) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [one for part in value for one in _tensors(part)] if isinstance(value, list | tuple) else []
+
+
+def _close(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+    for one, other in zip(found, expected, strict=True):
+        if not one.is_floating_point():
+            continue
+        size = float(other.abs().max()) if other.numel() else 0.0
+        if not float((one - other).abs().max() if other.numel() else 0.0) <= TOLERANCE * max(size, 1e-12):
+            return False
+    return True
+
+
+def _different(chosen: Sequence[Attribute]) -> bool:
+    """No attribute is set twice."""
+    return len({(one.module, one.name) for one in chosen}) == len(chosen)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return " ".join((lines[0] if lines else type(error).__name__).split())[:160]

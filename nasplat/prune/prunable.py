@@ -1,0 +1,201 @@
+"""A network that was traced and probed: which groups of channels may go, and what is left then."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nasplat.channels import ChannelSpec, channel_spec
+from nasplat.channels.permutation import channels
+from nasplat.channels.tracing import Example
+from nasplat.measure.size import evaluating
+from nasplat.prune.adapting import Attribute, resized
+from nasplat.prune.costs import Sizes, count
+from nasplat.prune.cutting import cut_module, cuts_of
+from nasplat.prune.groups import Group, find_groups, kept_of, spared
+from nasplat.prune.masked import Kept, checked_kept
+from nasplat.prune.plan import Plan, PrunedGroup
+from nasplat.prune.probing import Prober
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What may go: see `nasplat.prune.planning.PruneSettings`, whose fields these are."""
+
+    keep: tuple[str, ...] = ()
+    trust: tuple[str, ...] = ()
+    blocks: bool = True
+    inside: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prunable:
+    """groups: those that may be cut; frozen: the others, and operations that are not known, with reasons.
+
+    counted: multiply-adds for one input by the weight they are proportional to; closed: whether they all are, so that
+    those of any widths follow without building a network.
+    """
+
+    module: nn.Module
+    examples: tuple[Tensor, ...]
+    spec: ChannelSpec
+    groups: tuple[Group, ...]
+    whole: tuple[Group, ...]
+    frozen: Mapping[str, str]
+    attributes: tuple[Attribute, ...]
+    sizes: Sizes
+    counted: Mapping[str, int]
+    closed: bool
+
+    @property
+    def channels(self) -> int:
+        """How many channels the spec numbers."""
+        return channels(self.spec)
+
+    @property
+    def everything(self) -> Kept:
+        """All channels stay."""
+        return np.ones(self.channels, dtype=bool)
+
+    def params(self, kept: Kept) -> int:
+        """Trained parameters that stay."""
+        return self.sizes.params(kept)
+
+    def macs(self, kept: Kept) -> float:
+        """Multiply-adds for one input, as `nasplat.count_macs` counts them."""
+        if self.closed:
+            return self.sizes.macs(kept, self.counted)
+        return float(_macs(self.build(kept), self.examples))
+
+    def build(self, kept: Kept) -> nn.Module:
+        """The smaller network; its weights are copies."""
+        cuts = cuts_of(self.spec, kept)
+        return cut_module(self.module, cuts, self._sizes(kept))
+
+    def plan(self, kept: Kept, **facts: Any) -> Plan:
+        """What stays, as data. facts: further fields of the plan, such as score and target.
+
+        NasplatError: `kept` is no array of bools (channels,), or takes different numbers from groups of a convolution.
+        """
+        kept = checked_kept(self.spec, kept)
+        macs = (round(self.macs(self.everything)), round(self.macs(kept)))
+        return Plan(
+            network=type(self.module).__name__,
+            groups=(*(_pruned(group, kept) for group in self.groups), *self._frozen()),
+            cuts=cuts_of(self.spec, kept),
+            attributes=self._sizes(kept),
+            params=(self.params(self.everything), self.params(kept)),
+            macs=macs,
+            **facts,
+        )
+
+    def _frozen(self) -> list[PrunedGroup]:
+        own = {group.name: group for group in self.whole}
+        return [
+            PrunedGroup(
+                name, own[name].kind if name in own else "", own[name].size if name in own else 0, (), reason
+            )
+            for name, reason in self.frozen.items()
+        ]
+
+    def _sizes(self, kept: Kept) -> dict[str, dict[str, Any]]:
+        left = {group.name: group.size for group in self.whole}
+        left |= {group.name: int(kept[group.rows[0]].sum()) for group in self.groups}
+        return resized(self.module, self.examples, cuts_of(self.spec, kept), self.attributes, left)
+
+
+def prunable(module: nn.Module, example: Example, choice: Choice = Choice()) -> Prunable:
+    """Trace a network and try which of its channels may go; the module is left as it was.
+
+    example: its input, or inputs. NasplatError: it cannot be traced, or does not take the example.
+    """
+    spec = channel_spec(module, example)
+    with evaluating(module):
+        return _probed(module, (example,) if isinstance(example, Tensor) else tuple(example), spec, choice)
+
+
+def _probed(module: nn.Module, examples: tuple[Tensor, ...], spec: ChannelSpec, choice: Choice) -> Prunable:
+    whole = find_groups(spec)
+    stay = spared(spec, whole, choice.keep)
+    wanted = [g for g in whole if g.name not in stay and (choice.blocks or g.kind != "blocks")]
+    wanted = [g for g in wanted if choice.inside or g.kind != "inside"]
+    trust = frozenset(g.name for g in whole if any(fnmatchcase(g.name, p) for p in choice.trust))
+    inputs = tuple(_lively(one, choice.seed) for one in examples)
+    prober = Prober(
+        _alive(module, choice.seed), inputs, spec, tuple(wanted), trust, _trained(spec), choice.seed
+    )
+    found = prober.probe()
+    frozen = {space.name: space.reason for space in spec.spaces if space.kind == "frozen"}
+    frozen |= {
+        why.node: f"{why.operation}: {why.reason}" for why in spec.frozen if why.operation == "parameter"
+    }
+    frozen |= {name: "it was asked to stay" for name in sorted(stay)}
+    sizes = Sizes.of(module, spec)
+    counted = _counted(module, examples)
+    free = Prunable(
+        module, examples, spec, found.free, tuple(whole), {**frozen, **found.frozen}, found.attributes, sizes, counted,
+        closed=False,
+    )  # fmt: skip
+    return _closed(free)
+
+
+def _pruned(group: Group, kept: Kept) -> PrunedGroup:
+    stay = tuple(tuple(np.flatnonzero(kept[row]).tolist()) for row in group.rows)
+    return PrunedGroup(group.name, group.kind, group.size, stay)
+
+
+def _closed(free: Prunable) -> Prunable:
+    """With the closed formula, where it says of other widths what counting says."""
+    if free.counted.get("", 0):
+        return free
+    places = {group.name: [list(range(max(1, group.size // 2)))] * len(group.rows) for group in free.groups}
+    kept = kept_of(free.channels, free.groups, places)
+    formula = free.sizes.macs(kept, free.counted)
+    counted = free.macs(kept)
+    return replace(free, closed=abs(formula - counted) <= 1.0 + 1e-9 * counted)
+
+
+def _counted(module: nn.Module, examples: Sequence[Tensor]) -> dict[str, int]:
+    """Multiply-adds for one input: of the first row, where there is one input; else of the whole batch over its size."""
+    first = tuple(one[:1] for one in examples) if len(examples) == 1 else tuple(examples)
+    rows = 1 if len(examples) == 1 else max(1, len(examples[0]))
+    with evaluating(module):
+        _, counted = count(module, lambda: module(*first))
+    return {name: macs // rows for name, macs in counted.items()}
+
+
+def _macs(module: nn.Module, examples: Sequence[Tensor]) -> int:
+    return sum(_counted(module, examples).values())
+
+
+def _trained(spec: ChannelSpec) -> bool:
+    """Whether the network has parameters that nothing reads in evaluation mode."""
+    return any(why.operation == "parameter" and why.reason.startswith("nothing reads") for why in spec.frozen)
+
+
+def _lively(example: Tensor, seed: int) -> Tensor:
+    """Random numbers in place of an example of real ones; other types say what they say."""
+    if not example.is_floating_point():
+        return example
+    random = torch.Generator().manual_seed(seed)
+    return torch.randn(example.shape, generator=random, dtype=example.dtype).to(example.device)
+
+
+def _alive(module: nn.Module, seed: int) -> nn.Module:
+    """A copy whose vectors of equal numbers, such as fresh norms, are different ones: a wrong place then shows."""
+    found = copy.deepcopy(module).eval()
+    random = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for tensor in found.state_dict(keep_vars=True).values():
+            if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.numel() > 1:
+                if bool(tensor.min() == tensor.max()):
+                    tensor.copy_(torch.rand(tensor.shape, generator=random, dtype=tensor.dtype) + 0.5)
+    return found
