@@ -40,5 +40,5 @@ def rows_of(slot: Slot, elements: Tensor) -> Tensor:
     groups, length = slot.channels.shape
     if groups == 1:
         return elements.movedim(slot.axis, 0).reshape(1, length, -1)
-    grouped = elements.unflatten(0, (groups, -1))
+    grouped = elements.reshape(groups, -1, *elements.shape[1:])
     return grouped.movedim(slot.axis + 1, 1).reshape(groups, length, -1)
