@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nasplat.elastic.recalibration import recalibrate
-from nasplat.prune import plan_pruning
+from nasplat.prune.planning import plan_pruning
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,7 @@ from nasplat.errors import NasplatError
 from nasplat.prune.meta.card import Card, find_pruner, read_pruner, write_pruner
 from nasplat.prune.meta.data_models import DataModel, Example, data_model, rewritten
 from nasplat.prune.meta.rewriter import Rewriter
-from nasplat.prune.meta.sparsity import channel_norms
-
-if TYPE_CHECKING:
-    from nasplat.prune.scores import Evidence
+from nasplat.prune.scores import SCORES, Evidence
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,9 +56,10 @@ class Pruner:
         return rewritten(model, graph).train(module.training)
 
     def importance(self, module: nn.Module, example: Example) -> Tensor:
-        """Group L2 norms of the channels of the rewritten network, (channels,) float64; 0 for channels in no slot."""
+        """The score "l2" of the channels of the rewritten network, (channels,): higher = keep."""
         model = data_model(module, example)
-        return channel_norms(self._rewritten(model).tensors, model.spec).double()
+        easy = rewritten(model, self._rewritten(model))
+        return SCORES["l2"](Evidence(easy, model.example, model.spec))
 
     def __call__(self, evidence: Evidence) -> Tensor:
         """`importance` as a score of channels, for `plan_pruning`."""
