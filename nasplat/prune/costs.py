@@ -100,11 +100,8 @@ def count(module: nn.Module, run: Callable[[], Any]) -> tuple[Any, dict[str, int
 
     Products of two activations (attention) and of computed weights belong to no weight.
     """
-    names = {
-        tensor.untyped_storage().data_ptr(): name
-        for name, tensor in named_tensors(module).items()
-        if tensor.numel()
-    }
+    weights = {name: tensor for name, tensor in named_tensors(module).items() if tensor.ndim > 1}
+    names = {tensor.untyped_storage().data_ptr(): name for name, tensor in weights.items()}
     counter = Counter(names)
     with visible_attention(), torch.no_grad(), counter:
         result = run()

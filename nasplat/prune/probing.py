@@ -120,7 +120,7 @@ class Prober:
             if not self.fault([tied([a, b])], ()):
                 near = [one for one in sets if a in one or b in one]
                 sets = [one for one in sets if one not in near] + [
-                    list(dict.fromkeys([*sum(near, []), a, b]))
+                    list(dict.fromkeys([*(group for one in near for group in one), a, b]))
                 ]
         for one in sets:
             for group in one:

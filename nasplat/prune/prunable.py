@@ -137,7 +137,7 @@ def _probed(module: nn.Module, examples: tuple[Tensor, ...], spec: ChannelSpec, 
     frozen |= {
         why.node: f"{why.operation}: {why.reason}" for why in spec.frozen if why.operation == "parameter"
     }
-    frozen |= {name: "it was asked to stay" for name in sorted(stay)}
+    frozen |= dict.fromkeys(sorted(stay), "it was asked to stay")
     sizes = Sizes.of(module, spec)
     counted = _counted(module, examples)
     free = Prunable(
@@ -164,7 +164,7 @@ def _closed(free: Prunable) -> Prunable:
 
 
 def _counted(module: nn.Module, examples: Sequence[Tensor]) -> dict[str, int]:
-    """Multiply-adds for one input: of the first row, where there is one input; else of the whole batch over its size."""
+    """Multiply-adds for one input: of the first row, where there is one input; else of a batch over its size."""
     first = tuple(one[:1] for one in examples) if len(examples) == 1 else tuple(examples)
     rows = 1 if len(examples) == 1 else max(1, len(examples[0]))
     with evaluating(module):
@@ -195,7 +195,7 @@ def _alive(module: nn.Module, seed: int) -> nn.Module:
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for tensor in found.state_dict(keep_vars=True).values():
-            if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.numel() > 1:
-                if bool(tensor.min() == tensor.max()):
-                    tensor.copy_(torch.rand(tensor.shape, generator=random, dtype=tensor.dtype) + 0.5)
+            real = isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.numel() > 1
+            if real and bool(tensor.min() == tensor.max()):
+                tensor.copy_(torch.rand(tensor.shape, generator=random, dtype=tensor.dtype) + 0.5)
     return found
