@@ -11,6 +11,9 @@ from torch import Tensor
 from nasplat.channels.spec import Frozen
 from nasplat.channels.values import NONE, along
 
+HALF = 2**30
+"""Numbers of neurons and blocks lie between -HALF and HALF, so that a pair of them is one whole number."""
+
 
 @dataclass(slots=True)
 class Row:
@@ -117,7 +120,7 @@ class Ledger:
 
     def pair(self, first: Tensor, second: Tensor) -> bool:
         """Make one neuron of two at every place, where that is one to one and neither is of two already."""
-        pairs = torch.stack((first.reshape(-1), second.reshape(-1))).unique(dim=1)
+        pairs = different_pairs(torch.stack((first.reshape(-1), second.reshape(-1))))
         alone = all(len(one.unique()) == len(one) for one in pairs) and bool((pairs > NONE).all())
         if not alone or not self.paired.isdisjoint(pairs.reshape(-1).tolist()):
             return False
@@ -250,6 +253,10 @@ def _pairs(first: Tensor, second: Tensor) -> list[Tensor]:
     index = tuple(slice(None) if axis in moving else 0 for axis in range(first.ndim))
     pairs = torch.stack((first[index].reshape(-1), second[index].reshape(-1)))
     pairs = pairs[:, (pairs != NONE).all(0) & (pairs[0] != pairs[1])]
-    if not pairs.numel():
-        return []
-    return [pairs.unique(dim=1)]
+    return [different_pairs(pairs)] if pairs.numel() else []
+
+
+def different_pairs(pairs: Tensor) -> Tensor:
+    """The different columns of pairs (2, n) of small whole numbers, in order; `unique` of one number is far faster."""
+    keys = ((pairs[0] + HALF) * (2 * HALF) + pairs[1] + HALF).unique()
+    return torch.stack((keys.div(2 * HALF, rounding_mode="floor"), keys % (2 * HALF))) - HALF

@@ -132,7 +132,9 @@ class Run(fx.Interpreter):
         reads = isinstance(call.target, torch.nn.Module) and any(True for _ in call.target.parameters())
         shapes_only = reads or any(isinstance(one, FakeTensor) for one in _leaves((args, kwargs)))
         with self.mode if shapes_only else nullcontext(), torch.no_grad():
-            call.value = call.target(*args, **kwargs)
+            call.value = (
+                torch.empty_like(args[0]) if _keeps_shape(call.target, args) else call.target(*args, **kwargs)
+            )
         carried = reads or any(True for _ in carriers((call.args, call.kwargs)))
         if not carried or not any(isinstance(one, Tensor) for one in _leaves(call.value)):
             return call.value
@@ -192,6 +194,12 @@ class Run(fx.Interpreter):
         row = self.ledger.row(call.name, "opaque", value.shape[axis])
         self.ledger.freeze([row.numbers], why)
         return Activation(value, spread(row.numbers, value.shape, axis))
+
+
+def _keeps_shape(target: Any, args: tuple[Any, ...]) -> bool:
+    """Whether a norm that keeps the shape of what it fits is called: its own shapes take milliseconds to compute."""
+    norm = isinstance(target, torch.nn.modules.batchnorm._BatchNorm) and len(args) == 1
+    return norm and args[0].ndim > 1 and args[0].shape[1] == target.num_features
 
 
 def numbers_of(value: Any, shape: torch.Size) -> Tensor:
