@@ -1,0 +1,71 @@
+"""Second-order scores: closed forms, the full Hessian, and torch-pruning's Fisher."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch_pruning as tp
+from torch import nn
+
+from nasplat.errors import NasplatError
+from nasplat.prune.scores import Evidence, Hessian
+
+from .networks import classified, evidence, theirs, traced
+
+
+def test_a_diagonal_hessian_is_exact_with_one_draw() -> None:
+    network = nn.Sequential(nn.Linear(2, 3, bias=False), nn.Linear(3, 1, bias=False)).double()
+    bends = [torch.rand(3, 2).double() - 0.5, torch.rand(1, 3).double() - 0.5]
+
+    def loss(module):
+        yield sum((h * layer.weight**2).sum() / 2 for h, layer in zip(bends, module, strict=True))
+
+    one = traced(network, torch.randn(4, 2).double(), loss=loss)
+    first, second = ((h * layer.weight.detach() ** 2 / 2) for h, layer in zip(bends, network, strict=True))
+    torch.testing.assert_close(Hessian(samples=1)(one)[2:5], first.sum(1) + second.sum(0))
+
+
+def test_many_draws_come_near_the_diagonal_of_the_full_hessian() -> None:
+    network = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2, bias=False)).double()
+    generator = torch.Generator().manual_seed(0)
+    for tensor in network.parameters():
+        tensor.data.normal_(generator=generator)
+    x = torch.randn(8, 2, generator=generator).double()
+    losses = classified((x,), 1)
+    found = Hessian(samples=2000)(traced(network, x, loss=losses))[2:5]
+
+    def of(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        out = torch.tanh(x @ first.T + network[0].bias) @ second.T
+        return nn.functional.cross_entropy(out, torch.arange(8) % 2)
+
+    weights = (network[0].weight.detach(), network[2].weight.detach())
+    full = torch.autograd.functional.hessian(of, weights)
+    diagonals = [full[i][i].reshape(w.numel(), -1).diagonal().reshape(w.shape) for i, w in enumerate(weights)]
+    first, second = (h * w**2 / 2 for h, w in zip(diagonals, weights, strict=True))
+    expected = first.sum(1) + second.sum(0)
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.05 * float(expected.abs().max()))
+
+
+def test_the_fisher_of_one_batch_is_that_of_torch_pruning_halved() -> None:
+    one = evidence("vgg11", single=True)
+    losses = classified(one.example, 1)
+    theirs_of = tp.importance.GroupHessianImportance("mean", None)
+    one.module.zero_grad()
+    next(iter(losses(one.module))).backward()
+    theirs_of.accumulate_grad(one.module)
+    found = Hessian("fisher", 1, "mean", "none")(Evidence(one.module, one.example, one.spec, losses))
+    for channels, expected in theirs(one, theirs_of):
+        torch.testing.assert_close(2 * found[channels], expected, rtol=1e-4, atol=1e-7)
+
+
+def test_a_piecewise_linear_loss_has_no_bend() -> None:
+    network = nn.Linear(2, 3).double()
+    one = traced(
+        network, torch.ones(1, 2).double(), loss=lambda module: [module(torch.ones(1, 2).double()).sum()]
+    )
+    assert bool((Hessian()(one) == 0).all())
+
+
+def test_an_unknown_estimate_is_told() -> None:
+    with pytest.raises(NasplatError, match="no estimate 'fischer' of a Hessian; did you mean 'fisher'"):
+        Hessian("fischer")
