@@ -1,0 +1,144 @@
+"""A trained metanetwork that says what every channel is worth, given which others are gone already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nasplat.channels import ChannelSpec
+from nasplat.errors import NasplatError
+from nasplat.prune.costs import Cost
+from nasplat.prune.masked import Kept, checked_kept
+from nasplat.prune.meta.data_models import DataModel, Example, data_model
+from nasplat.prune.meta.objective import Losses
+from nasplat.prune.prunable import Choice, prunable
+from nasplat.prune.scores import Evidence, Loss
+from nasplat.prune.setaware.card import Card, find_set_aware, read_set_aware, write_set_aware
+from nasplat.prune.setaware.lessons import masked_graph
+from nasplat.prune.setaware.network import SetAwareNetwork
+from nasplat.prune.setaware.removal import Steps, Values, remove
+from nasplat.prune.setaware.rises import MaskedNetwork
+from nasplat.prune.setaware.taylor import FEATURES, taylor_features
+from nasplat.prune.setaware.units import Units
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SetAware:
+    """A metanetwork and the card that says what it learned. It is a score of channels, too: call it with evidence.
+
+    One with `card.body.taylor` asks for losses of training data, of which each judgement takes one backward pass.
+    """
+
+    network: SetAwareNetwork
+    card: Card
+
+    @classmethod
+    def load(cls, name: str | Path, base: Path | None = None) -> Self:
+        """One that nasplat ships, by name, or a folder, relative to `base`. NasplatError: there is none."""
+        tensors, card = read_set_aware(find_set_aware(name, base))
+        network = SetAwareNetwork(card.body)
+        try:
+            network.load_state_dict(tensors)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise NasplatError(
+                f"{name} is of another version ({reason}); make it again: {card.command}"
+            ) from error
+        return cls(network.eval(), card)
+
+    def save(self, folder: Path) -> None:
+        """Write weights and card into a folder."""
+        write_set_aware(folder, self.network.state_dict(), self.card)
+
+    def judge(self, model: DataModel, units: Units, loss: Loss | None = None) -> Judgement:
+        """What judges one network again and again. DataError: it is outside the family that was learned from."""
+        self.card.family.check(model.graph)
+        if self.card.body.taylor and loss is None:
+            raise NasplatError(
+                "this metanetwork reads a backward pass on training data: give `loss`, a function that yields a loss for "
+                "each batch, or take one that reads weights only"
+            )
+        return Judgement(self, model, units, loss)
+
+    def importance(
+        self, module: nn.Module, example: Example, kept: Kept | None = None, loss: Loss | None = None
+    ) -> Tensor:
+        """What every channel is worth once only those in `kept` (channels,) are there, by default all: (channels,)
+        float64, in the unit of the loss; 0 for channels that are gone, infinite for those that may not go.
+        """
+        model = data_model(module, example)
+        units = Units.of(model.spec)
+        kept = units.whole() if kept is None else checked_kept(model.spec, kept)
+        return by_channel(model.spec, units, self.judge(model, units, loss)(kept), kept)
+
+    def __call__(self, evidence: Evidence) -> Tensor:
+        """`importance` of the whole network as a score of channels, for `plan_pruning`."""
+        return self.importance(evidence.module, evidence.example, loss=evidence.loss)
+
+    def propose(
+        self,
+        module: nn.Module,
+        example: Example,
+        cost: Cost,
+        limit: float,
+        *,
+        loss: Loss | None = None,
+        steps: Steps = Steps(),
+    ) -> Kept:
+        """Which channels stay, (channels,), at a cost of at most `limit`: the cheapest few percent go, then the rest is
+        judged anew. cost: of what stays, such as `prunable(module, example).macs`. Groups that cannot be cut stay.
+
+        NasplatError: the limit cannot be met; DataError: a network outside the family.
+        """
+        groups = prunable(module, example, Choice()).groups
+        model = data_model(module, example)
+        units = Units.of(model.spec, groups)
+        return remove(units, self.judge(model, units, loss), cost, limit, steps)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judgement:
+    """One network under a set-aware metanetwork: call it with `kept` (channels,) for the worth of units (units,)."""
+
+    set_aware: SetAware
+    model: DataModel
+    units: Units
+    loss: Loss | None
+    _masked: list[MaskedNetwork] = field(default_factory=list)
+
+    @torch.no_grad()
+    def __call__(self, kept: Kept) -> Values:
+        network = self.set_aware.network
+        graph, there = masked_graph(self.model, kept[None])
+        marks = network.marks_of(there, self._features(kept)[None])
+        predicted = network(graph, marks, self.units)[0]
+        found: Values = network.worth(predicted).double().numpy()
+        return found
+
+    def _features(self, kept: Kept) -> Tensor:
+        if self.loss is None or not self.set_aware.card.body.taylor:
+            return torch.zeros(self.model.spec.structure.nodes, FEATURES)
+        if not self._masked:
+            self._masked.append(MaskedNetwork(self.model, self.units, self.set_aware.card.walks.norms))
+        return taylor_features(self._masked[0], kept, _seedless(self.loss), 0)
+
+
+def by_channel(spec: ChannelSpec, units: Units, worth: Values, kept: Kept) -> Tensor:
+    """Worth of units (units,) as an importance of channels, (channels,)."""
+    found = np.full(units.total, np.inf)
+    for unit, channels in enumerate(units.members):
+        found[channels] = np.minimum(found[channels], worth[unit])
+    carried = np.zeros(units.total + 1, dtype=bool)
+    for slot in spec.slots:
+        carried[slot.channels] = True
+    found[~kept | ~carried[:-1]] = 0.0
+    return torch.from_numpy(found)
+
+
+def _seedless(loss: Loss) -> Losses:
+    return lambda module, seed: loss(module)
