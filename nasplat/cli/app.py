@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nasplat.cli import fit, read, scores, work, zoo
+from nasplat.cli import fit, prune, read, scores, work, zoo
 
 app = typer.Typer(
     name="nasplat",
@@ -35,6 +35,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "show": read.show,
     "score": scores.score,
     "export": work.export,
+    "prune": prune.prune,
     "list": read.list_names,
     "doctor": work.doctor,
 }
