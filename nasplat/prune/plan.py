@@ -29,7 +29,7 @@ KIND = "nasplat pruning plan 1"
 @dataclass(frozen=True, slots=True)
 class PrunedGroup:
     """A group of channels: its name and kind, see `nasplat.prune.groups.Group`; how many units it had; the places that
-    stay in each of its rows. reason: why it stays whole, where it had to."""
+    stay in each of its rows, none in the row of a block that goes. reason: why it stays whole, where it had to."""
 
     name: str
     kind: str
@@ -40,7 +40,7 @@ class PrunedGroup:
     @property
     def after(self) -> int:
         """The units that stay."""
-        return len(self.kept[0]) if self.kept else self.before
+        return max(map(len, self.kept)) if self.kept else self.before
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -183,8 +183,10 @@ def _checked(importance: Tensor, network: Prunable) -> Values:
         )
     found: Values = importance.detach().double().cpu().numpy()
     used = np.unique(np.concatenate([np.zeros(0, np.int64), *(group.channels for group in network.groups)]))
-    if not np.isfinite(found[used]).all():
-        raise NasplatError("some importances are not finite; a score gives one number for each channel")
+    if not (found[used] > -np.inf).all():
+        raise NasplatError(
+            "some importances are no numbers; a score gives one for each channel, inf for what must stay"
+        )
     return found
 
 

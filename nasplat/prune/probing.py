@@ -61,7 +61,7 @@ class Prober:
 
     def probe(self) -> Probed:
         """What may be cut, and with what beside."""
-        if not self.groups or not self.fault(self.groups, ()):
+        if not self.fault(self.groups, ()):
             return Probed(tuple(self.groups), (), {})
         free: list[Group] = []
         attributes: list[Attribute] = []
@@ -78,8 +78,13 @@ class Prober:
         return self._together(free, attributes, {name: why for name, (_, why) in failed.items()})
 
     def fault(self, groups: Sequence[Group], attributes: Sequence[Attribute]) -> str:
-        """What goes wrong when all these groups lose some units; "" if nothing does."""
-        places = {group.name: self._some(group, number) for number, group in enumerate(groups)}
+        """What goes wrong when these groups lose units, no two of equal size always as many; "" if nothing does."""
+        faults = (self._fault(groups, attributes, lost) for lost in draws([group.size for group in groups]))
+        return next(filter(None, faults), "")
+
+    def _fault(self, groups: Sequence[Group], attributes: Sequence[Attribute], lost: Sequence[int]) -> str:
+        random = np.random.default_rng(self.seed)
+        places = {g.name: _some(g, g.size - gone, random) for g, gone in zip(groups, lost, strict=True)}
         kept = kept_of(channels(self.spec), groups, places)
         cuts = cuts_of(self.spec, kept)
         left = {group.name: group.size for group in self.groups}
@@ -95,12 +100,6 @@ class Prober:
         if not _close(outputs, expected) and any(group.name not in self.trust for group in groups):
             return OTHERS
         return self._fault_in_training(cut) if self.trained else ""
-
-    def _some(self, group: Group, number: int) -> list[list[int]]:
-        """Places that stay in each row: random ones, as many in each, at least one less than there are."""
-        random = np.random.default_rng((self.seed, number))
-        stay = group.size - int(random.integers(1, group.size // 2 + 1))
-        return [sorted(random.permutation(group.size)[:stay].tolist()) for _ in group.rows]
 
     def _attributes(self, group: Group) -> tuple[Attribute, ...] | None:
         """The fewest attributes with which a group can be cut; None if there are none."""
@@ -128,9 +127,12 @@ class Prober:
             yield tied(one)
 
     def _together(self, free: list[Group], attributes: list[Attribute], frozen: dict[str, str]) -> Probed:
-        """Groups that run alone, and now together; the last ones are given up until they do."""
+        """Groups that run alone, and now together: as few as possible are given up until they do."""
         while free and (fault := self.fault(free, attributes)):
-            gone = free.pop()
+            others = ([one for one in free if one is not group] for group in free)
+            better = next((rest for rest in others if not self.fault(rest, attributes)), free[:-1])
+            (gone,) = (group for group in free if group not in better)
+            free = better
             frozen[gone.name] = f"beside other groups {fault}"
             attributes = [one for one in attributes if gone.name not in one.groups]
         return Probed(tuple(free), tuple(attributes), frozen)
@@ -141,6 +143,25 @@ class Prober:
         except Exception as error:
             return f"it runs in evaluation mode only: in training, {_first_line(error)}"
         return ""
+
+
+def draws(sizes: Sequence[int]) -> list[list[int]]:
+    """How many units each group loses, in a few draws: each loses some in one of them, and in one of them two groups
+    of equal size lose different numbers (digits of their number among those of that size), so that none passes only
+    because another lost as many."""
+    numbers: list[int] = []
+    for place, size in enumerate(sizes):
+        numbers.append(1 + sizes[:place].count(size))
+    found, power = [], 0
+    while not found or any(number >= size**power for number, size in zip(numbers, sizes, strict=True)):
+        found.append([number // size**power % size for number, size in zip(numbers, sizes, strict=True)])
+        power += 1
+    return found
+
+
+def _some(group: Group, stay: int, random: np.random.Generator) -> list[list[int]]:
+    """Random places that stay in each row, as many in each."""
+    return [sorted(random.permutation(group.size)[:stay].tolist()) for _ in group.rows]
 
 
 def _run(module: nn.Module, examples: Sequence[Tensor], training: bool = False) -> list[Tensor]:
