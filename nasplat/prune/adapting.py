@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,15 +23,17 @@ NEAR = 2
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """A whole number that a module keeps, such as its number of heads: the product of what some groups have left."""
+    """A whole number that a module keeps, such as its number of heads: `factor` times the product of what some groups
+    have left."""
 
     module: str
     name: str
     groups: tuple[str, ...]
+    factor: int = 1
 
     def value(self, left: Mapping[str, int]) -> int:
         """left: units that stay, by the name of the group."""
-        return math.prod(left[group] for group in self.groups)
+        return self.factor * math.prod(left[group] for group in self.groups)
 
 
 def resized(
@@ -56,24 +59,29 @@ def candidates(
     module: nn.Module, spec: ChannelSpec, group: Group, groups: Sequence[Group]
 ) -> Iterator[Attribute]:
     """Whole numbers near the layers of a group that are as large as it, as its blocks, or as both together."""
-    sizes = {(group.name,): group.size} | dict(_products(group, groups))
+    sizes = {((group.name,), 1): group.size} | dict(_products(group, groups))
     for name in _around(spec, group):
         part = module.get_submodule(name)
         for attribute, value in vars(part).items():
             if type(value) is int and not type(part).__module__.startswith("torch.nn"):
-                for names, size in sizes.items():
+                for (names, factor), size in sizes.items():
                     if size == value:
-                        yield Attribute(name, attribute, names)
+                        yield Attribute(name, attribute, names, factor)
 
 
-def _products(group: Group, groups: Sequence[Group]) -> Iterator[tuple[tuple[str, ...], int]]:
-    """Of a space inside of blocks or of blocks: the whole width, and the blocks."""
+def _products(group: Group, groups: Sequence[Group]) -> Iterator[tuple[tuple[tuple[str, ...], int], int]]:
+    """Widths of a space inside of blocks, and of the blocks: what they are products of."""
+    if group.kind == "tied" and len(group.rows) > len(group.parts):
+        rows = len(group.rows) // len(group.parts)
+        yield ((group.name,), rows), rows * group.size
+        return
     for other in groups:
-        if {group.kind, other.kind} != {"blocks", "inside"}:
+        if (group.kind == "blocks") == (other.kind == "blocks"):
             continue
         blocks, inside = (group, other) if group.kind == "blocks" else (other, group)
-        if blocks.holds is not None and set(inside.channels.tolist()) <= set(blocks.holds.ravel().tolist()):
-            yield (blocks.name, inside.name), blocks.size * inside.size
+        held = np.concatenate(list(blocks.holds.values()))
+        if np.isin(inside.channels, held).all():
+            yield ((blocks.name, inside.name), 1), blocks.size * inside.size
 
 
 def _around(spec: ChannelSpec, group: Group) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -14,6 +14,9 @@ from nasplat.channels import ChannelSpace, ChannelSpec
 from nasplat.channels.structure import Numbers
 from nasplat.prune.masked import Kept
 
+TIE = " = "
+"""Between the names of groups that are tied."""
+
 Kind = Literal["channels", "blocks", "inside", "tied"]
 
 
@@ -22,14 +25,14 @@ class Group:
     """Channels that are ranked against each other and removed unit by unit.
 
     rows (r, size): channel numbers. A unit takes one channel of every row, whichever ranks lowest there: a free space
-    has one row, a space inside of blocks a row for each block, spaces of equal widths a row each. holds (size, m):
-    where units are blocks, the channels that each of them takes along.
+    has one row, a space inside of blocks a row for each block, spaces whose widths are tied a row each or several.
+    holds: of channels that are blocks, the channels (m,) that each of them takes along.
     """
 
     name: str
     kind: Kind
     rows: Numbers
-    holds: Numbers | None = None
+    holds: Mapping[int, Numbers] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -37,28 +40,38 @@ class Group:
         return self.rows.shape[1]
 
     @property
+    def parts(self) -> list[str]:
+        """The names of the groups that it ties, or its own."""
+        return self.name.split(TIE)
+
+    @property
     def channels(self) -> Numbers:
         """All channels that its units hold."""
-        return np.unique(
-            self.rows if self.holds is None else np.concatenate((self.rows.ravel(), self.holds.ravel()))
-        )
+        return np.unique(np.concatenate([self.rows.ravel(), *self.holds.values()]))
 
     def values(self, importance: NDArray[np.float64]) -> NDArray[np.float64]:
         """Importance (channels,) by place, (r, size); of a block the mean over what it holds."""
-        return importance[self.rows] if self.holds is None else importance[self.holds].mean(1)[None]
+        found = importance.copy()
+        for block, held in self.holds.items():
+            found[block] = importance[held].mean()
+        rows: NDArray[np.float64] = found[self.rows]
+        return rows
 
     def order(self, importance: NDArray[np.float64]) -> Numbers:
         """Places of each row from the most important down, (r, size); equal ones by place."""
         return np.argsort(-self.values(importance), axis=1, kind="stable")
 
+    def left(self, kept: Kept) -> int:
+        """How many units stay; rows inside of blocks that go have none."""
+        return int(kept[self.rows].sum(1).max())
+
     def remove(self, kept: Kept, places: Iterable[Sequence[int]]) -> None:
         """Mark all but some places of each row as removed."""
         for row, stay in zip(self.rows, places, strict=True):
-            gone = np.ones(self.size, dtype=bool)
-            gone[list(stay)] = False
-            kept[row[gone]] = False
-            if self.holds is not None:
-                kept[self.holds[gone]] = False
+            gone = np.delete(row, list(stay))
+            kept[gone] = False
+            for block in gone.tolist():
+                kept[self.holds.get(block, [])] = False
 
 
 def find_groups(spec: ChannelSpec) -> list[Group]:
@@ -73,8 +86,9 @@ def find_groups(spec: ChannelSpec) -> list[Group]:
             continue
         numbers = np.arange(space.start, space.stop)
         if number in children:
-            held = [_inside(child, space.size) for child in children[number]]
-            found.append(Group(space.name, "blocks", numbers[None], np.concatenate(held, 1)))
+            held = np.concatenate([_inside(child, space.size) for child in children[number]], 1)
+            holds = dict(zip(numbers.tolist(), held, strict=True))
+            found.append(Group(space.name, "blocks", numbers[None], holds))
         elif space.parent is not None:
             found.append(Group(space.name, "inside", _inside(space, spec.spaces[space.parent].size)))
         else:
@@ -91,10 +105,12 @@ def kept_of(spec_size: int, groups: Sequence[Group], places: Mapping[str, Sequen
     return kept
 
 
-def tied(groups: Sequence[Group]) -> Group:
-    """Groups of equal size, of which equally many units stay."""
-    rows = np.concatenate([group.rows for group in groups])
-    return Group(" = ".join(group.name for group in groups), "tied", rows)
+def tied(groups: Sequence[Group], rows: int = 1) -> Group:
+    """Groups of which equally many units stay. A single row that is longer than the others is dealt out to `rows`."""
+    size = min(group.size for group in groups)
+    dealt = [g.rows if g.size == size else g.rows.reshape(size, rows).T for g in groups]
+    holds = {block: held for group in groups for block, held in group.holds.items()}
+    return Group(TIE.join(group.name for group in groups), "tied", np.concatenate(dealt), holds)
 
 
 def spared(spec: ChannelSpec, groups: Sequence[Group], patterns: Sequence[str]) -> set[str]:

@@ -74,7 +74,9 @@ class Prober:
             else:
                 free.append(group)
                 attributes += found or ()
-        free += self._pairs(failed)
+        for group, found in self._ties(failed):
+            free.append(group)
+            attributes += found
         return self._together(free, attributes, {name: why for name, (_, why) in failed.items()})
 
     def fault(self, groups: Sequence[Group], attributes: Sequence[Attribute]) -> str:
@@ -88,7 +90,7 @@ class Prober:
         kept = kept_of(channels(self.spec), groups, places)
         cuts = cuts_of(self.spec, kept)
         left = {group.name: group.size for group in self.groups}
-        left |= {name: len(rows[0]) for name, rows in places.items()}
+        left |= {name: len(places[g.name][0]) for g in groups for name in (g.name, *g.parts)}
         try:
             cut = cut_module(self.module, cuts, resized(self.module, self.examples, cuts, attributes, left))
             outputs = _run(cut, self.examples)
@@ -110,21 +112,36 @@ class Prober:
                 return chosen
         return None
 
-    def _pairs(self, failed: dict[str, tuple[Group, str]]) -> Iterator[Group]:
-        """Groups of equal size that can be cut together by as much, which leave `failed`."""
-        single = [group for group, _ in failed.values() if group.holds is None]
+    def _ties(self, failed: dict[str, tuple[Group, str]]) -> Iterator[tuple[Group, tuple[Attribute, ...]]]:
+        """Groups that can be cut together only, with the attributes that this needs; they leave `failed`."""
+        for tie in [*self._streams(failed), *self._pairs(failed)]:
+            found = self._attributes(tie) if self.fault([tie], ()) else ()
+            if found is not None and failed.keys() >= set(tie.parts):
+                for name in tie.parts:
+                    del failed[name]
+                yield tie, found
+
+    def _streams(self, failed: Mapping[str, tuple[Group, str]]) -> Iterator[Group]:
+        """Streams as wide as all heads of attention layers together, tied to the sizes of these heads, or to heads."""
+        single = [group for group, _ in failed.values()]
+        for stream in (group for group in single if group.kind == "channels"):
+            for kind in ("inside", "blocks"):
+                near = [g for g in single if g.kind == kind and _width(g) == stream.size]
+                for size in {group.size for group in near}:
+                    yield tied([stream, *(g for g in near if g.size == size)], stream.size // size)
+
+    def _pairs(self, failed: Mapping[str, tuple[Group, str]]) -> Iterator[Group]:
+        """Groups of equal size that run when they lose as many, two or more together."""
+        single = [group for group, _ in failed.values() if group.kind != "blocks"]
         pairs = ((a, b) for a, b in combinations(single, 2) if a.size == b.size)
         sets: list[list[Group]] = []
         for a, b in islice(pairs, ATTEMPTS):
-            if not self.fault([tied([a, b])], ()):
+            pair = tied([a, b])
+            if not self.fault([pair], ()) or self._attributes(pair) is not None:
                 near = [one for one in sets if a in one or b in one]
-                sets = [one for one in sets if one not in near] + [
-                    list(dict.fromkeys([*(group for one in near for group in one), a, b]))
-                ]
-        for one in sets:
-            for group in one:
-                del failed[group.name]
-            yield tied(one)
+                joined = dict.fromkeys([*(group for one in near for group in one), a, b])
+                sets = [one for one in sets if one not in near] + [list(joined)]
+        yield from (tied(one) for one in sets)
 
     def _together(self, free: list[Group], attributes: list[Attribute], frozen: dict[str, str]) -> Probed:
         """Groups that run alone, and now together: as few as possible are given up until they do."""
@@ -157,6 +174,11 @@ def draws(sizes: Sequence[int]) -> list[list[int]]:
         found.append([number // size**power % size for number, size in zip(numbers, sizes, strict=True)])
         power += 1
     return found
+
+
+def _width(group: Group) -> int:
+    """Channels of a space inside of blocks; of blocks, those of the first space inside them."""
+    return group.rows.size if group.kind != "blocks" else group.size * len(next(iter(group.holds.values())))
 
 
 def _some(group: Group, stay: int, random: np.random.Generator) -> list[list[int]]:

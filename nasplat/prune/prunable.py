@@ -108,7 +108,7 @@ class Prunable:
 
     def _sizes(self, kept: Kept) -> dict[str, dict[str, Any]]:
         left = {group.name: group.size for group in self.whole}
-        left |= {group.name: int(kept[group.rows].sum(1).max()) for group in self.groups}
+        left |= {name: group.left(kept) for group in self.groups for name in (group.name, *group.parts)}
         return resized(self.module, self.examples, cuts_of(self.spec, kept), self.attributes, left)
 
 

@@ -83,6 +83,13 @@ def _prelu(layer: Any, own: Own) -> Sizes:
     return {"num_parameters": own["weight"][0][0]}
 
 
+def _attention(layer: Any, own: Own) -> Sizes:
+    """Of torch's attention, whose heads together are as wide as what comes in."""
+    shape, _ = own.get("in_proj_weight", (tuple(layer.in_proj_weight.shape), ()))
+    width = shape[1]
+    return {"embed_dim": width, "kdim": width, "vdim": width, "head_dim": width // layer.num_heads}
+
+
 def _recurrent(layer: Any, own: Own) -> Sizes:
     state = own.get("weight_hh_l0", (tuple(layer.weight_hh_l0.shape), ()))[0]
     given = own.get("weight_ih_l0", (tuple(layer.weight_ih_l0.shape), ()))[0]
@@ -99,4 +106,5 @@ RULES: dict[type[nn.Module], Callable[[Any, Own], Sizes]] = {
     nn.Embedding: _embedding,
     nn.PReLU: _prelu,
     nn.RNNBase: _recurrent,
+    nn.MultiheadAttention: _attention,
 }
