@@ -68,6 +68,22 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **given: A
     return F.scaled_dot_product_attention(query, key, value, *args, **given)
 
 
+def _multihead(
+    query: Tensor, key: Tensor, value: Tensor, width: int, heads: int, weight: Tensor | None, bias: Tensor | None,
+    *args: Any, **given: Any,
+) -> Any:  # fmt: skip
+    """Queries grow by the root of the width of a head, by which torch divides."""
+    root = (width // heads) ** 0.5
+    weight, bias = (None if one is None else _larger(one, width, root) for one in (weight, bias))
+    if isinstance(given.get("q_proj_weight"), Tensor):
+        given["q_proj_weight"] = given["q_proj_weight"] * root
+    return F.multi_head_attention_forward(query, key, value, width, heads, weight, bias, *args, **given)
+
+
+def _larger(fused: Tensor, width: int, root: float) -> Tensor:
+    return torch.cat((fused[:width] * root, fused[width:]))
+
+
 RULES = {
     F.layer_norm: _layer_norm,
     torch.layer_norm: _layer_norm,
@@ -76,4 +92,5 @@ RULES = {
     torch.mean: _mean,
     Tensor.mean: _mean,
     F.scaled_dot_product_attention: _attention,
+    F.multi_head_attention_forward: _multihead,
 }
