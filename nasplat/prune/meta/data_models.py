@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
 from nasplat.channels import ChannelSpec, ParameterGraph, channel_spec, named_tensors
+from nasplat.prune.meta.cutter import Cutter, cutter_of
 
 Example: TypeAlias = Tensor | tuple[Tensor, ...]
 """Inputs that a network is traced with: (n, ...) or several of these."""
@@ -17,24 +18,26 @@ Example: TypeAlias = Tensor | tuple[Tensor, ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DataModel:
-    """A trained network in eval mode, what tracing found of it, and its numbers as a graph."""
+    """A trained network in eval mode, what tracing found of it, and its numbers as a graph; and what cuts it, where
+    training looks at that."""
 
     module: nn.Module
     example: tuple[Tensor, ...]
     spec: ChannelSpec
     graph: ParameterGraph
+    cutter: Cutter | None = None
 
 
 class StandIn(nn.Module):
     """A network with other numbers in place of its own: what losses are asked about. Gradients flow to `graph`."""
 
-    def __init__(self, model: DataModel, graph: ParameterGraph) -> None:
+    def __init__(self, module: nn.Module, graph: ParameterGraph) -> None:
         super().__init__()
-        self._model = (model.module,)  # in a tuple, so that its own parameters are not those of this module
+        self._module = (module,)  # in a tuple, so that its own parameters are not those of this module
         self.graph = graph
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self.graph.functional(self._model[0], *args, **kwargs)
+        return self.graph.functional(self._module[0], *args, **kwargs)
 
 
 def data_model(module: nn.Module, example: Example) -> DataModel:
@@ -45,9 +48,10 @@ def data_model(module: nn.Module, example: Example) -> DataModel:
     return DataModel(own, inputs, spec, ParameterGraph(spec.structure, named_tensors(own)))
 
 
-def data_models(networks: Sequence[tuple[nn.Module, Example]]) -> list[DataModel]:
-    """All of some networks with their examples; see `data_model`."""
-    return [data_model(module, example) for module, example in networks]
+def data_models(networks: Sequence[tuple[nn.Module, Example]], cut: bool = False) -> list[DataModel]:
+    """All of some networks with their examples, with what cuts them where it is asked for; see `data_model`."""
+    models = [data_model(module, example) for module, example in networks]
+    return [replace(m, cutter=cutter_of(m.module, m.example)) for m in models] if cut else models
 
 
 def rewritten(model: DataModel, graph: ParameterGraph) -> nn.Module:

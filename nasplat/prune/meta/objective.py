@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from nasplat.channels import ParameterGraph
 from nasplat.data import generator
 from nasplat.errors import NasplatError, TrainingError
+from nasplat.prune.meta.cutter import drawn_speedup
 from nasplat.prune.meta.data_models import DataModel, StandIn
 from nasplat.prune.meta.settings import MetaSettings
 from nasplat.prune.meta.sparsity import gradients
@@ -49,12 +50,18 @@ def meta_gradients(
     new = rewriter(model.graph)
     names = [name for name, tensor in new.tensors.items() if tensor.requires_grad]
     leaves = {name: new.tensors[name].detach().requires_grad_() for name in names}
-    stand_in = StandIn(model, ParameterGraph(new.structure, {**new.tensors, **leaves}))
+    everything = {**new.tensors, **leaves}
+    stand_in = StandIn(model.module, ParameterGraph(new.structure, everything))
     loss, accurate = _mean_gradients(losses(stand_in, seed), list(leaves.values()))
+    total = [settings.accuracy * gradient for gradient in accurate]
+    if settings.pruned and model.cutter is not None:
+        small = model.cutter.cut(everything, drawn_speedup(settings.speedups, seed))
+        stand_in = StandIn(model.cutter.module, ParameterGraph(new.structure, small))
+        _, cut = _mean_gradients(losses(stand_in, seed), list(leaves.values()))
+        total = [one + settings.pruned * other for one, other in zip(total, cut, strict=True)]
     sparse = gradients(
         {name: tensor.detach() for name, tensor in new.tensors.items()}, model.spec, settings.alpha
     )
-    total = [settings.accuracy * gradient for gradient in accurate]
     for gradient, name in zip(total, names, strict=True):
         if name in sparse:
             gradient.add_(sparse[name], alpha=settings.reg)

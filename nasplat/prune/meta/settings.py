@@ -10,7 +10,7 @@ from nasplat.arguments import check_arguments
 from nasplat.errors import NasplatError
 
 _POSITIVE = ("width", "layers", "grid", "epochs", "rounds", "rate", "accuracy", "reach")
-_NOT_NEGATIVE = ("node_step", "edge_step", "reg", "decay", "seed")
+_NOT_NEGATIVE = ("node_step", "edge_step", "pruned", "reg", "decay", "seed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +20,10 @@ class MetaSettings:
     width, layers, grid: of the edge-gated backbone. node_step r_n, edge_step r_e: how far the heads go, in units of
     what a column or a kind of weight is like in the data models. standard: whether the backbone reads numbers on that
     scale, too, and not as they are.
-    accuracy: weight of the mean cross entropy (the published sum over 100 batches is 100). alpha, reg: of the pull
-    towards zero, reg * gamma_c * w with gamma_c from 1 for the channel of greatest norm to alpha for the smallest.
+    accuracy: weight of the mean cross entropy (the published sum over 100 batches is 100). pruned: the same of the
+    rewritten network cut at one of `speedups`, drawn for each step; not in the paper, where nothing looks at the cut.
+    alpha, reg: of the pull towards zero, reg * gamma_c * w with gamma_c from 1 for the channel of greatest norm to
+    alpha for the smallest.
     epochs: rounds over the data models and one validation. rounds: over the data models in an epoch. rate, decay,
     drops, factor: AdamW, its rate multiplied by `factor` after each epoch in drops. reach: how many times larger or
     smaller than the data models a network may be, see `Family`.
@@ -34,6 +36,8 @@ class MetaSettings:
     edge_step: float = 0.1
     standard: bool = True
     accuracy: float = 100.0
+    pruned: float = 0.0
+    speedups: tuple[float, ...] = (1.5, 2.0, 3.0)
     alpha: float = 16.0
     reg: float = 10.0
     epochs: int = 20
@@ -50,10 +54,13 @@ class MetaSettings:
         wrong += [f"{name} = {getattr(self, name)}" for name in _NOT_NEGATIVE if getattr(self, name) < 0]
         if self.alpha < 1 or not 0 < self.factor <= 1:
             wrong.append(f"alpha = {self.alpha}, factor = {self.factor}")
+        if not self.speedups or min(self.speedups) <= 1:
+            wrong.append(f"speedups = {self.speedups}")
         if wrong:
             raise NasplatError(
                 f"settings of a metanetwork: {', '.join(wrong)}; give sizes, weights and rates above 0, steps, reg and "
-                "decay from 0, alpha from 1, factor in (0, 1]"
+                "decay from 0, alpha from 1, factor in (0, 1], speedups "
+                "above 1"
             )
 
     @classmethod
@@ -63,7 +70,7 @@ class MetaSettings:
 
     def as_json(self) -> dict[str, Any]:
         """All settings as JSON."""
-        return asdict(self) | {"drops": list(self.drops)}
+        return asdict(self) | {"drops": list(self.drops), "speedups": list(self.speedups)}
 
     def rate_at(self, epoch: int) -> float:
         """The learning rate of an epoch, counted from 0."""

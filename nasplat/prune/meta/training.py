@@ -94,7 +94,7 @@ class _Training:
                 "each; held-out networks choose the epoch"
             )
         self.task, self.folder, self.settings = task, folder, settings
-        self.models, self.others = data_models(task.networks), data_models(task.held_out)
+        self.models, self.others = data_models(task.networks, settings.pruned > 0), data_models(task.held_out)
         self.rewriter = _new_rewriter(settings, self.models)
         self.optimizer = torch.optim.AdamW(
             self.rewriter.parameters(), settings.rate, weight_decay=settings.decay

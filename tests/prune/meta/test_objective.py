@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from nasplat.channels import ParameterGraph
 from nasplat.errors import NasplatError, TrainingError
 from nasplat.prune.meta import MetaSettings, cross_entropies
-from nasplat.prune.meta.data_models import DataModel, data_model
+from nasplat.prune.meta.data_models import DataModel, StandIn, data_model, data_models, rewritten
 from nasplat.prune.meta.objective import meta_gradients
 from nasplat.prune.meta.rewriter import Rewriter
+from nasplat.prune.planning import plan_pruning
 
 from .pupils import EXAMPLE, TINY, images, pupil
 
@@ -24,7 +26,7 @@ SETTINGS = replace(TINY, accuracy=3.0, reg=0.5)
 def in_double() -> tuple[Rewriter, DataModel, Tensor, Tensor]:
     torch.manual_seed(3)
     inputs, targets = images(20)
-    model = data_model(pupil().double(), EXAMPLE.double())
+    (model,) = data_models([(pupil(6).double(), EXAMPLE.double())], cut=True)
     rewriter = Rewriter(SETTINGS).double()
     rewriter.learn([model.graph])
     return rewriter, model, inputs.double(), targets
@@ -60,9 +62,31 @@ def pulls(graph: ParameterGraph, model: DataModel) -> dict[str, Tensor]:
     return found
 
 
-def test_meta_gradients_equal_finite_differences_of_both_terms_in_double_precision() -> None:
+def small(graph: ParameterGraph, model: DataModel) -> nn.Module:
+    """A network with the numbers of a graph, really pruned, whose norms work by the statistics of the batch."""
+    module = rewritten(model, graph)
+    plan = plan_pruning(copy.deepcopy(module).float(), EXAMPLE, "l2", speedup=2.0)
+    return plan.apply(module).train()
+
+
+def test_the_cut_is_that_of_a_plan_and_computes_what_the_pruned_network_computes() -> None:
+    _, model, inputs, _ = in_double()
+    assert model.cutter is not None
+    tensors = model.cutter.cut(model.graph.tensors, 2.0)
+    found = StandIn(model.cutter.module, ParameterGraph(model.graph.structure, tensors))(inputs)
+    torch.testing.assert_close(found, small(model.graph, model)(inputs))
+    assert all(
+        torch.equal(model.graph.tensors[name], tensor)
+        for name, tensor in pupil(6).double().state_dict().items()
+    )
+
+
+@pytest.mark.parametrize("pruned", [0.0, 2.0])
+def test_meta_gradients_equal_finite_differences_of_all_terms_in_double_precision(pruned: float) -> None:
     rewriter, model, inputs, targets = in_double()
-    meta_gradients(rewriter, model, cross_entropies(inputs, targets, batch=10, batches=2), 0, SETTINGS)
+    settings = replace(SETTINGS, pruned=pruned, speedups=(2.0,))
+    losses = cross_entropies(inputs, targets, batch=20)  # norms of the cut network see all of it
+    meta_gradients(rewriter, model, losses, 0, settings)
     with torch.no_grad():
         gamma = pulls(rewriter(model.graph), model)
 
@@ -71,7 +95,8 @@ def test_meta_gradients_equal_finite_differences_of_both_terms_in_double_precisi
             new = rewriter(model.graph)
             loss = F.cross_entropy(new.functional(model.module, inputs), targets)
             pull = sum((g * new.tensors[name].square()).sum() for name, g in gamma.items()) / 2
-            return float(SETTINGS.accuracy * loss + SETTINGS.reg * pull)
+            cut = F.cross_entropy(small(new, model)(inputs), targets) if pruned else 0.0
+            return float(settings.accuracy * loss + settings.reg * pull + pruned * cut)
 
     for name, parameter in rewriter.named_parameters():
         assert parameter.grad is not None, name
