@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nasplat.export import export_network, load_bundle
     from nasplat.measure import count_macs, count_params, measure_latency
     from nasplat.plugins import load
+    from nasplat.prune import load_plan, plan_pruning
     from nasplat.scoring import score
     from nasplat.search import RegularizedEvolutionSampler
     from nasplat.space import Arch, Space, categorical, ordinal, positions, subset
@@ -36,6 +37,7 @@ _ROOMS = {
     "export": ("export_network", "load_bundle"),
     "measure": ("count_macs", "count_params", "measure_latency"),
     "plugins": ("load",),
+    "prune": ("load_plan", "plan_pruning"),
     "scoring": ("score",),
     "search": ("RegularizedEvolutionSampler",),
     "space": ("Arch", "Space", "categorical", "ordinal", "positions", "subset"),
@@ -67,11 +69,13 @@ __all__ = [
     "load",
     "load_bundle",
     "load_data",
+    "load_plan",
     "measure_latency",
     "open_study",
     "open_zoo",
     "ordinal",
     "parameter_graph",
+    "plan_pruning",
     "positions",
     "recalibrate",
     "score",

@@ -18,7 +18,7 @@ ROWS = {
     7: {"cli"},
     6: {"study"},
     5: {"conformance", "export", "metric", "report"},
-    4: {"supernet", "zoo"},
+    4: {"compress", "prune", "supernet", "zoo"},
     3: {"draw", "elastic", "metanet", "prediction", "scoring", "search", "store", "table"},
     2: {"channels", "data", "networks", "space"},
     1: {"arguments", "measure", "pareto", "plugins"},
@@ -27,7 +27,18 @@ ROWS = {
 """The rooms of nasplat; each imports rooms of strictly lower rows only."""
 
 BESIDE = {
-    "spaces": {"arguments", "channels", "data", "elastic", "errors", "plugins", "space", "table"},
+    "spaces": {
+        "arguments",
+        "channels",
+        "data",
+        "elastic",
+        "errors",
+        "measure",
+        "plugins",
+        "prune",
+        "space",
+        "table",
+    },
     "predictors": {
         "channels",
         "data",
