@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nasplat.channels import ChannelSpec
+from nasplat.channels import ChannelSpec, named_tensors
 from nasplat.channels.permutation import channels
 from nasplat.measure.size import evaluating
 from nasplat.prune.adapting import Attribute, candidates, resized
 from nasplat.prune.cutting import cut_module, cuts_of
 from nasplat.prune.groups import Group, kept_of, tied
 from nasplat.prune.levelled import Levelled
-from nasplat.prune.masked import masked
+from nasplat.prune.masked import Kept, channel_masks
 
 TOLERANCE = 1e-3
 """Of the largest output: what rounding may differ by. A wrong channel differs by far more."""
@@ -36,14 +36,16 @@ OTHERS = "its width enters what other channels compute"
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """free: groups that may be cut. attributes: what must be set when they are. frozen: name to reason, of the rest."""
+    """free: groups that may be cut. attributes: what must be set when they are. frozen: name to reason, of the rest.
+    tried: channels that stayed in the last trial, and the network cut to them."""
 
     free: tuple[Group, ...]
     attributes: tuple[Attribute, ...]
     frozen: Mapping[str, str]
+    tried: tuple[Kept, nn.Module] | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Prober:
     """Cuts a network and runs it, in evaluation mode.
 
@@ -58,11 +60,12 @@ class Prober:
     trust: frozenset[str] = frozenset()
     trained: bool = False
     seed: int = 0
+    tried: tuple[Kept, nn.Module] | None = None
 
     def probe(self) -> Probed:
         """What may be cut, and with what beside."""
         if not self.fault(self.groups, ()):
-            return Probed(tuple(self.groups), (), {})
+            return Probed(tuple(self.groups), (), {}, self.tried)
         free: list[Group] = []
         attributes: list[Attribute] = []
         failed: dict[str, tuple[Group, str]] = {}
@@ -96,12 +99,21 @@ class Prober:
             outputs = _run(cut, self.examples)
         except Exception as error:  # networks may raise anything on channels that they do not expect
             return f"it does not run with fewer channels: {_first_line(error)}"
-        expected = _run(masked(self.module, self.spec, kept), self.examples)
+        expected = self._masked(kept)
         if [one.shape for one in outputs] != [one.shape for one in expected]:
             return "the shape of its outputs changes"
         if not _close(outputs, expected) and any(group.name not in self.trust for group in groups):
             return OTHERS
+        self.tried = (kept, cut)
         return self._fault_in_training(cut) if self.trained else ""
+
+    def _masked(self, kept: Kept) -> list[Tensor]:
+        """What the network gives with the weights of channels that go at zero."""
+        tensors = named_tensors(self.module)
+        masks = channel_masks(self.spec, kept)
+        zeroed = {name: tensors[name] * mask.to(tensors[name].device) for name, mask in masks.items()}
+        with evaluating(self.module), torch.no_grad(), Levelled():
+            return _tensors(torch.func.functional_call(self.module, zeroed, self.examples))
 
     def _attributes(self, group: Group) -> tuple[Attribute, ...] | None:
         """The fewest attributes with which a group can be cut; None if there are none."""
@@ -152,7 +164,7 @@ class Prober:
             free = better
             frozen[gone.name] = f"beside other groups {fault}"
             attributes = [one for one in attributes if gone.name not in one.groups]
-        return Probed(tuple(free), tuple(attributes), frozen)
+        return Probed(tuple(free), tuple(attributes), frozen, self.tried if free else None)
 
     def _fault_in_training(self, cut: nn.Module) -> str:
         try:

@@ -19,7 +19,7 @@ from nasplat.measure.size import evaluating
 from nasplat.prune.adapting import Attribute, resized
 from nasplat.prune.costs import Sizes, count
 from nasplat.prune.cutting import cut_module, cuts_of
-from nasplat.prune.groups import Group, find_groups, kept_of, spared
+from nasplat.prune.groups import Group, find_groups, spared
 from nasplat.prune.masked import Kept, checked_kept
 from nasplat.prune.plan import Plan, PrunedGroup
 from nasplat.prune.probing import Prober
@@ -144,7 +144,7 @@ def _probed(module: nn.Module, examples: tuple[Tensor, ...], spec: ChannelSpec, 
         module, examples, spec, found.free, tuple(whole), {**frozen, **found.frozen}, found.attributes, sizes, counted,
         closed=False,
     )  # fmt: skip
-    return _closed(free)
+    return _closed(free, found.tried)
 
 
 def _pruned(group: Group, kept: Kept) -> PrunedGroup:
@@ -152,14 +152,12 @@ def _pruned(group: Group, kept: Kept) -> PrunedGroup:
     return PrunedGroup(group.name, group.kind, group.size, stay)
 
 
-def _closed(free: Prunable) -> Prunable:
+def _closed(free: Prunable, tried: tuple[Kept, nn.Module] | None) -> Prunable:
     """With the closed formula, where it says of other widths what counting says."""
-    if free.counted.get("", 0):
+    if free.counted.get("", 0) or tried is None:
         return free
-    places = {group.name: [list(range(max(1, group.size // 2)))] * len(group.rows) for group in free.groups}
-    kept = kept_of(free.channels, free.groups, places)
-    formula = free.sizes.macs(kept, free.counted)
-    counted = free.macs(kept)
+    kept, cut = tried
+    formula, counted = free.sizes.macs(kept, free.counted), _macs(cut, free.examples)
     return replace(free, closed=abs(formula - counted) <= 1.0 + 1e-9 * counted)
 
 
