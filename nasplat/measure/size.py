@@ -25,7 +25,10 @@ def count_macs(module: nn.Module, example: Tensor) -> int:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     shapes = FakeTensorMode(allow_non_fake_inputs=True)
-    state = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+    state = [
+        *module.named_parameters(),
+        *module.named_buffers(),
+    ]  # a tensor of two names is given once, for both
     fakes: dict[str, Tensor] = {name: shapes.from_tensor(tensor.detach()) for name, tensor in state}
     device = next((tensor.device for _, tensor in state), example.device)
     with evaluating(module), shapes, counted_macs() as so_far:

@@ -57,6 +57,12 @@ def test_a_shared_and_a_frozen_parameter_count_once_and_never() -> None:
     assert count_params(layer.requires_grad_(False)) == 0
 
 
+def test_layers_that_share_a_weight_cost_each_for_itself() -> None:
+    net = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False))
+    net[1].weight = net[0].weight
+    assert count_macs(net, torch.randn(2, 3)) == 2 * 9
+
+
 def test_counting_leaves_the_module_as_it_was() -> None:
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 3)).train()
     net[1].eval()
