@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -133,3 +134,42 @@ def _arguments(text: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InvalidStudy(f'--arguments {text}: expected a JSON object, such as {{"trees": 100}}')
     return found
+
+
+@app.command()
+def metanet(
+    page: Annotated[Path, typer.Argument(metavar="PAGE", help="A page with [data], [models] and [metanet].")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="The folder to write to; the page's name unless given."),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="Where its data models are trained: cpu, cuda, cuda:1.")
+    ] = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Train a metanetwork that prunes, on networks that are trained for it or given; run again to resume."""
+    from nasplat.cli.progress import watching
+    from nasplat.study.pruning.fit import fit_metanet
+    from nasplat.study.pruning.page import read_page
+
+    try:
+        with nullcontext() if as_json else watching("metanetwork") as watcher:
+            fitted = fit_metanet(read_page(page), output, device, watcher)
+    except KeyboardInterrupt:
+        typer.echo(
+            "interrupted; trained networks and whole epochs are kept. go on with the same command", err=True
+        )
+        raise typer.Exit(130) from None
+    card = fitted.pruner.card
+    if as_json:
+        typer.echo(json.dumps(card.as_json(), indent=1))
+        return
+    typer.echo(f"learned from {card.networks} networks, {card.held_out} held out: {fitted.folder}")
+    typer.echo(
+        f"  {card.judged_by}: {spelled(card.value)} in epoch {card.chosen}, as they were {spelled(card.untouched)}"
+    )
+    typer.echo(
+        f"  cost: {fitted.models_seconds:.0f} s for the networks, {fitted.seconds:.0f} s for the metanetwork"
+    )
+    typer.echo(f"next: nasplat prune MODEL --metanet {fitted.folder} --speedup 2 -o DIR")

@@ -25,11 +25,8 @@ def card_of(work: Work, made: Made, run: Mapping[str, Any]) -> dict[str, Any]:
             "from": work.subject.source,
             "score": made.plan.score,
             "target": made.plan.target,
-            "metanetwork": work.order.metanet,
             "plan": PLAN,
-            "data": NO_DATA if work.data is None else work.data.name,
-            "metric": None if work.data is None else work.data.task.metric,
-            "unit": None if work.data is None else work.data.task.unit,
+            **_data(work),
             "speedup_macs": before.macs / max(1, after.macs),
             "speedup_latency": before.latency.median_ms / after.latency.median_ms,
             "met": _met(work, after),
@@ -44,6 +41,12 @@ def card_of(work: Work, made: Made, run: Mapping[str, Any]) -> dict[str, Any]:
         "latency": latency_json(after.latency),
         "architecture": {group.name: group.after for group in made.plan.groups},
     }
+
+
+def _data(work: Work) -> dict[str, str]:
+    if work.data is None:
+        return {"data": NO_DATA}
+    return {"data": work.data.name, "metric": work.data.task.metric, "unit": work.data.task.unit}
 
 
 def _met(work: Work, after: Figures) -> bool:
@@ -62,7 +65,7 @@ def _metrics(work: Work, before: Figures, after: Figures) -> Iterator[tuple[str,
                 yield f"{data.task.metric} ({split}), {when}", number
         yield f"MACs, {when}", {"value": figures.macs, "unit": "1", "origin": "counted for one input"}
         yield f"parameters, {when}", {"value": figures.params, "unit": "1", "origin": "counted"}
-        yield f"latency, {when}", _latency(figures)
+    yield "latency, before", _latency(before)
 
 
 def _latency(figures: Figures) -> dict[str, Any]:
@@ -75,11 +78,12 @@ def _latency(figures: Figures) -> dict[str, Any]:
 def evaluations(card: Mapping[str, Any], run: Mapping[str, Any]) -> list[EvaluationRecord]:
     """What the card says of the smaller network, as rows of a store."""
     about, found = card["pruned"], list[EvaluationRecord]()
+    counted = {"protocol": "counted", "plan": card["export"]["files"][PLAN]}
     after, clocked = about["after"], about["after"]["latency"]
-    if about["metric"] is not None:
+    if "metric" in about:
         origin = {**run, "split": "validation"}
         found.append(EvaluationRecord(about["metric"], after["validation"], about["unit"], origin))
-    found += [EvaluationRecord(name, float(after[name]), "1", dict(run)) for name in ("macs", "params")]
+    found += [EvaluationRecord(name, float(after[name]), "1", counted) for name in ("macs", "params")]
     origin = {**run, "machine": clocked["device"], "batch": clocked["protocol"]["batch"]}
     measured = {"spread": clocked["iqr_ms"], "n": clocked["n"], "noisy": clocked["noisy"]}
     found.append(EvaluationRecord("latency", clocked["median_ms"], "ms", origin, **measured))

@@ -70,7 +70,11 @@ class PruneOrder:
             )
         if self.data is not None and self.shape is not None:
             raise InvalidStudy(f"--data {self.data} gives the inputs: leave out --shape")
-        if self.data is None and (tuned.epochs or tuned.before):
+        if self.data is None and tuned.before is not None:
+            raise InvalidStudy(
+                "a network that is rewritten needs data for its norms: give --data, or leave out --rewrite"
+            )
+        if self.data is None and tuned.epochs:
             raise InvalidStudy("finetuning needs data: give --data, or --finetune 0")
         if self.data is None and self.shape is None:
             raise InvalidStudy("what goes into the network? give --data, or --shape such as 3,32,32")

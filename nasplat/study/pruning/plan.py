@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from nasplat.data import Dataset, derived_seed, load_data, predict, random_inputs
+from nasplat.elastic import recalibrate
 from nasplat.errors import InvalidStudy
 from nasplat.measure import pick_device
-from nasplat.prune import Plan, plan_pruning
-from nasplat.prune.meta import Pruner
+from nasplat.prune import Plan, Target, plan_pruning
+from nasplat.prune.setaware import SetAware
 from nasplat.study.pruning.figures import clock
 from nasplat.study.pruning.finetune import losses
+from nasplat.study.pruning.metanet import Metanet, load_metanet, rewritten, stepwise, takes_steps
 from nasplat.study.pruning.model import Subject, load_subject
 from nasplat.study.pruning.order import PruneOrder
 
 ATTEMPTS = 4
 """Plans that are measured again before a latency is called out of reach."""
+
+CALIBRATION = 512
+"""Training inputs that the norms of a rewritten network see."""
 
 SAMPLES = 64
 """Random inputs that stand for data where there is none."""
@@ -33,7 +40,7 @@ class Work:
     subject: Subject
     data: Dataset | None
     example: Tensor
-    metanet: Pruner | None
+    metanet: Metanet | None
 
     @property
     def device(self) -> str:
@@ -52,7 +59,7 @@ class Work:
 def prepare(order: PruneOrder) -> Work:
     """Load what an order names. Raises in one line for what is missing or does not fit together."""
     pick_device(order.settings.device)
-    metanet = None if order.metanet is None else Pruner.load(order.metanet, Path())
+    metanet = None if order.metanet is None else load_metanet(order.metanet)
     subject = load_subject(order.model, order.weights, order.settings.seed)
     data = None if order.data is None else load_data(order.data, base=Path(), **order.arguments)
     example = _example(order, data)
@@ -86,29 +93,41 @@ def _check_classes(subject: Subject, data: Dataset) -> None:
         )
 
 
+def start_of(work: Work) -> nn.Module:
+    """The network that is planned: the subject, or what the metanetwork makes of it where it is to rewrite it."""
+    if work.metanet is None or work.order.finetuning.before is None:
+        return work.subject.module
+    module = rewritten(work.metanet, work.subject.module, work.example)
+    if work.data is not None:
+        recalibrate(module, torch.split(work.data.train.inputs[:CALIBRATION], SAMPLES))
+    return module
+
+
 def make_plan(work: Work, module: nn.Module) -> tuple[Plan, nn.Module]:
-    """The plan of a network, which may be the subject rewritten, and the smaller network."""
-    order, target = work.order, dict(work.order.target)
-    plan, small = _planned(work, module, target)
-    limit = target.get("max_latency")
-    for _ in range(ATTEMPTS - 1):
-        if limit is None:
-            break
+    """The plan of a network, the subject or one like it, and the smaller network."""
+    target = dict(work.order.target)
+    plan = _planned(work, module, target)
+    small = plan.apply(module)
+    limit = float(target.get("max_latency", math.inf))
+    for _ in range(ATTEMPTS - 1 if math.isfinite(limit) else 0):
         found = clock(small, work.example, work.device).median_ms
         if found <= limit:
             break
         target["max_latency"] *= 0.99 * limit / found
-        plan, small = _planned(work, module, target)
-    if order.metanet is not None and order.finetuning.before is None:
-        plan = replace(plan, score=f"metanetwork {order.metanet}")
-    return plan, small
+        plan = _planned(work, module, target)
+        small = plan.apply(module)
+    return replace(plan, target=str(Target(**work.order.target))), small
 
 
-def _planned(work: Work, module: nn.Module, target: dict[str, Any]) -> tuple[Plan, nn.Module]:
-    order = work.order
-    scores = work.metanet is not None and order.finetuning.before is None
+def _planned(work: Work, module: nn.Module, target: dict[str, Any]) -> Plan:
+    order, metanet = work.order, work.metanet
     seed = derived_seed(order.settings.seed, 0)
     loss = None if work.data is None else losses(work.data, order.finetuning.batch_size, seed)
-    score: Any = work.metanet if scores else order.score or "l2"
-    plan = plan_pruning(module, work.example, score, loss=loss, settings=order.settings, **target)
-    return plan, plan.apply(module)
+    if metanet is None or order.finetuning.before is not None:
+        score = order.score or "l2"
+        return plan_pruning(module, work.example, score, loss=loss, settings=order.settings, **target)
+    if isinstance(metanet, SetAware) and takes_steps(metanet, target, order.settings):
+        plan = stepwise(metanet, module, work.example, Target(**target), loss)
+    else:
+        plan = plan_pruning(module, work.example, metanet, loss=loss, settings=order.settings, **target)
+    return replace(plan, score=f"metanetwork {order.metanet}")

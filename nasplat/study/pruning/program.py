@@ -99,7 +99,7 @@ class _Reading:
             elif node.op == "call_function" and not _name(node).startswith(CHECKS):
                 self.values[node] = self._called(node)
             elif node.op == "call_function":
-                self.values[node] = self.values.get(node.args[0]) if node.args else None
+                self.values[node] = self.values[node.all_input_nodes[0]] if node.all_input_nodes else None
             elif node.op == "output":
                 self.graph.output(self._plain(node.args[0][0]))
         return fx.GraphModule(self.held, self.graph)
@@ -125,7 +125,7 @@ class _Reading:
                 self.held[made.name] = self._filled(made)
             return self.graph.call_module(made.name, (self._plain(node.args[0]),))
         if _name(node) == "dropout":
-            return self.values[node.args[0]]
+            return self.values[node.all_input_nodes[0]]
         return self._function(node)
 
     def _filled(self, made: Made) -> nn.Module:
@@ -140,8 +140,9 @@ class _Reading:
         """The call of a function or method of torch of the operation's name; else of the operation itself."""
         name = _name(node)
         args, kwargs = self._plain(node.args), self._plain(node.kwargs)
-        if name in OPERATORS and not kwargs:
-            return self.graph.call_function(OPERATORS[name], args)
+        written: Any = OPERATORS.get(name)
+        if written is not None and not kwargs:
+            return self.graph.call_function(written, args)
         if name == "sym_size":
             return self.graph.call_method("size", args)
         if name == "slice":

@@ -25,7 +25,7 @@ from nasplat.study.pruning.card import PLAN, card_of, evaluations
 from nasplat.study.pruning.figures import Figures, judged
 from nasplat.study.pruning.finetune import finetune
 from nasplat.study.pruning.order import PruneOrder
-from nasplat.study.pruning.plan import Work, make_plan, prepare
+from nasplat.study.pruning.plan import Work, make_plan, prepare, start_of
 from nasplat.study.pruning.record import STORE, Book, architecture, objectives
 from nasplat.study.run import Silence, Watcher
 from nasplat.supernet import Settings
@@ -83,9 +83,7 @@ def prune_model(order: PruneOrder, delivery: Delivery, watcher: Watcher | None =
 def plan_model(order: PruneOrder) -> Plan:
     """The plan alone: nothing is trained, and nothing is written."""
     work = prepare(order)
-    if order.finetuning.before is not None and work.metanet is not None:
-        return make_plan(work, work.metanet.rewrite(work.subject.module, work.example))[0]
-    return make_plan(work, work.subject.module)[0]
+    return make_plan(work, start_of(work))[0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,10 +109,9 @@ class _Making:
         """All steps."""
         work, seconds = self.work, dict[str, float]()
         tuning = work.order.finetuning
-        module, epochs = work.subject.module, dict[str, list[float]]()
-        if work.metanet is not None and tuning.before is not None:
-            start = perf_counter()
-            module = work.metanet.rewrite(module, work.example)
+        start, epochs = perf_counter(), dict[str, list[float]]()
+        module = start_of(work)
+        if tuning.before is not None:
             epochs["rewritten"] = self._finetuned(module, tuning.before)
             seconds["rewriting"] = perf_counter() - start
         start = perf_counter()
@@ -124,8 +121,10 @@ class _Making:
         start = perf_counter()
         epochs["pruned"] = self._finetuned(small, tuning.epochs)
         seconds["finetuning"] = perf_counter() - start
-        figures = [judged(one, work.example, work.device, work.data) for one in (work.subject.module, small)]
-        return Made(small, plan, *figures, epochs, seconds)
+        before, after = (
+            judged(one, work.example, work.device, work.data) for one in (work.subject.module, small)
+        )
+        return Made(small, plan, before, after, epochs, seconds)
 
     def _finetuned(self, module: nn.Module, epochs: int) -> list[float]:
         work, tuning = self.work, replace(self.work.order.finetuning, epochs=epochs)
