@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +84,7 @@ def told(steps: Mapping[str, int]) -> Run:
     return run
 
 
-def _pruner(model: nn.Module, example: Tensor):  # type: ignore[no-untyped-def]
+def _pruner(model: nn.Module, example: Tensor) -> Any:
     import torch_pruning
 
     classifier = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]

@@ -37,7 +37,7 @@ class Group:
     @property
     def size(self) -> int:
         """The number of units."""
-        return self.rows.shape[1]
+        return len(self.rows[0])
 
     @property
     def parts(self) -> list[str]:

@@ -181,7 +181,8 @@ def draws(sizes: Sequence[int]) -> list[list[int]]:
     numbers: list[int] = []
     for place, size in enumerate(sizes):
         numbers.append(1 + sizes[:place].count(size))
-    found, power = [], 0
+    found: list[list[int]] = []
+    power = 0
     while not found or any(number >= size**power for number, size in zip(numbers, sizes, strict=True)):
         found.append([number // size**power % size for number, size in zip(numbers, sizes, strict=True)])
         power += 1
