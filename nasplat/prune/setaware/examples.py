@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ from nasplat.prune.meta.objective import Losses
 from nasplat.prune.setaware.rises import MaskedNetwork, Norms
 from nasplat.prune.setaware.taylor import taylor_features
 from nasplat.prune.setaware.units import Units
+
+Values: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ def draw_masks(model: DataModel, losses: Losses, walks: Walks, seed: int) -> Mas
 
 def _walk(
     network: MaskedNetwork, losses: Losses, walks: Walks, seed: int
-) -> Iterator[tuple[Kept, NDArray[np.float64], Tensor]]:
+) -> Iterator[tuple[Kept, Values, Tensor]]:
     """One mask after the other, from the whole network down."""
     rng = np.random.default_rng(seed)
     units, greed = network.units, rng.uniform()
@@ -102,8 +105,8 @@ def _walk(
 def _order(
     rng: np.random.Generator,
     candidates: Numbers,
-    rises: NDArray[np.float64],
-    weights: NDArray[np.float64],
+    rises: Values,
+    weights: Values,
     greed: float,
 ) -> list[int]:
     """Candidates in the order in which they go: at each turn the cheapest, or one drawn by weight."""

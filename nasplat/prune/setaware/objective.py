@@ -14,10 +14,8 @@ def regression(predicted: Tensor, wanted: Tensor) -> Tensor:
 
 
 def pairs(predicted: Tensor, wanted: Tensor) -> Tensor:
-    """RankNet's loss (ICML 2005) over all pairs of one mask, each weighted by how far its targets are apart: a scalar."""
-    further = (
-        wanted[:, :, None] - wanted[:, None, :]
-    )  # (m, units, units), NaN for pairs that were not looked at
+    """RankNet's loss (ICML 2005) over the pairs of each mask, weighted by how far their targets are apart: a scalar."""
+    further = wanted[:, :, None] - wanted[:, None, :]  # NaN for pairs that were not looked at
     weight = torch.where(further > 0, further, 0.0)
     said = predicted[:, :, None] - predicted[:, None, :]
     return (weight * F.softplus(-said)).sum() / weight.sum().clamp(min=1e-8)

@@ -17,7 +17,7 @@ from nasplat.prune.setaware.units import Units
 Values: TypeAlias = NDArray[np.float64]
 
 Judge: TypeAlias = Callable[[Kept], Values]
-"""What each unit is worth, (units,), given what is still there; above 0, in any unit that does not depend on the mask."""
+"""What each unit is worth, (units,), given what is still there; above 0, in one unit for all masks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,16 @@ class Steps:
             raise NasplatError(f"{self}: expected steps and units that stay from 1")
 
 
-def remove(units: Units, judge: Judge, cost: Cost, limit: float, steps: Steps = Steps()) -> Kept:
+STEPS = Steps()
+
+
+def remove(units: Units, judge: Judge, cost: Cost, limit: float, steps: Steps = STEPS) -> Kept:
     """What stays at a cost of at most `limit`. NasplatError: that cannot be met; says the least that can."""
     kept = units.whole()
     whole, least = cost(kept), cost(_barest(units, steps.least))
     if least > limit:
         raise NasplatError(
-            f"a cost of {limit:g} cannot be met: the least that can be reached is {least:g}; ask for that, or free groups"
+            f"a cost of {limit:g} cannot be met: the least is {least:g}; ask for that, or free groups"
         )
     for step in range(steps.steps):
         goal = limit if step + 1 == steps.steps else whole * (limit / whole) ** ((step + 1) / steps.steps)

@@ -21,7 +21,7 @@ from nasplat.prune.scores import Evidence, Loss
 from nasplat.prune.setaware.card import Card, find_set_aware, read_set_aware, write_set_aware
 from nasplat.prune.setaware.lessons import masked_graph
 from nasplat.prune.setaware.network import SetAwareNetwork
-from nasplat.prune.setaware.removal import Steps, Values, remove
+from nasplat.prune.setaware.removal import STEPS, Steps, Values, remove
 from nasplat.prune.setaware.rises import MaskedNetwork
 from nasplat.prune.setaware.taylor import FEATURES, taylor_features
 from nasplat.prune.setaware.units import Units
@@ -60,8 +60,8 @@ class SetAware:
         self.card.family.check(model.graph)
         if self.card.body.taylor and loss is None:
             raise NasplatError(
-                "this metanetwork reads a backward pass on training data: give `loss`, a function that yields a loss for "
-                "each batch, or take one that reads weights only"
+                "this metanetwork reads a backward pass on training data: give `loss`, which yields a loss for each "
+                "batch, or take one that reads weights only"
             )
         return Judgement(self, model, units, loss)
 
@@ -88,7 +88,7 @@ class SetAware:
         limit: float,
         *,
         loss: Loss | None = None,
-        steps: Steps = Steps(),
+        steps: Steps = STEPS,
     ) -> Kept:
         """Which channels stay, (channels,), at a cost of at most `limit`: the cheapest few percent go, then the rest is
         judged anew. cost: of what stays, such as `prunable(module, example).macs`. Groups that cannot be cut stay.

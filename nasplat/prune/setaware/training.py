@@ -26,10 +26,9 @@ FILE = "training.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class Fitting:
-    """AdamW whose rate rises for a twentieth of the steps and falls to zero along a cosine, gradients clipped to norm 1.
+    """AdamW; its rate rises for a twentieth of the steps and falls to zero along a cosine; gradients clipped to norm 1.
 
-    batch: masks of one network. order: weight of the order within a mask beside the rises themselves. noise: deviation
-    of normal noise on the features of a backward pass, in training.
+    batch: masks of one network. order: weight of the order within a mask beside the rises themselves.
     """
 
     epochs: int = 30

@@ -20,14 +20,15 @@ from nasplat.prune.masked import Kept
 class Units:
     """The units of all groups, one after the other.
 
-    members: the channels that each unit takes along; first: the one that says whether it is still there. group_of
-    (units,): the number of its group. nodes, unit_of (p,): pairs of a neuron and a unit that removes it. total: how
+    members: the channels that each unit takes along; flat: all of them, starts (units,): where each unit's begin.
+    group_of (units,): the number of its group. nodes, unit_of (p,): pairs of a neuron and a unit that removes it. total: how
     many channels the spec numbers.
     """
 
     groups: tuple[Group, ...]
     members: tuple[Numbers, ...]
-    first: Numbers
+    flat: Numbers
+    starts: Numbers
     group_of: Numbers
     nodes: Tensor
     unit_of: Tensor
@@ -41,14 +42,14 @@ class Units:
         """Of some groups; by default of all that the spec has."""
         groups = tuple(find_groups(spec) if groups is None else groups)
         members = [_channels(group, place) for group in groups for place in range(group.size)]
-        first = np.array([group.rows[0, place] for group in groups for place in range(group.size)], np.int64)
         held = [np.flatnonzero(np.isin(spec.channel_of, numbers)) for numbers in members]
         nodes = np.concatenate([*held, np.empty(0, np.int64)])
         unit_of = np.repeat(np.arange(len(members)), [len(one) for one in held])
         return cls(
             groups,
             tuple(members),
-            first,
+            np.concatenate([*members, np.empty(0, np.int64)]),
+            np.cumsum([0, *map(len, members)])[:-1],
             np.repeat(np.arange(len(groups)), [group.size for group in groups]),
             torch.from_numpy(nodes),
             torch.from_numpy(unit_of),
@@ -60,8 +61,8 @@ class Units:
         return np.ones(self.total, dtype=bool)
 
     def there(self, kept: Kept) -> Kept:
-        """Which units are still there, (units,)."""
-        found: Kept = kept[self.first]
+        """Which units have a channel left, (units,)."""
+        found: Kept = np.logical_or.reduceat(kept[self.flat], self.starts)
         return found
 
     def removable(self, kept: Kept, least: int = 1) -> Numbers:
@@ -78,5 +79,5 @@ class Units:
 
 
 def _channels(group: Group, place: int) -> Numbers:
-    held = [] if group.holds is None else [group.holds[place]]
-    return np.unique(np.concatenate([group.rows[:, place], *held]))
+    own = group.rows[:, place]
+    return np.unique(np.concatenate([own, *(group.holds[one] for one in own.tolist() if one in group.holds)]))
