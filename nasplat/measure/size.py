@@ -25,10 +25,7 @@ def count_macs(module: nn.Module, example: Tensor) -> int:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     shapes = FakeTensorMode(allow_non_fake_inputs=True)
-    state = [
-        *module.named_parameters(),
-        *module.named_buffers(),
-    ]  # a tensor of two names is given once, for both
+    state = [*module.named_parameters(), *module.named_buffers()]  # one of two names is given for both
     fakes: dict[str, Tensor] = {name: shapes.from_tensor(tensor.detach()) for name, tensor in state}
     device = next((tensor.device for _, tensor in state), example.device)
     with evaluating(module), shapes, counted_macs() as so_far:
