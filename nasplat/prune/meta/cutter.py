@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from nasplat.channels import ChannelSpec
+from nasplat.channels.permutation import channels
+from nasplat.prune.group_norms import Placed, norms, placed
 from nasplat.prune.groups import Group
 from nasplat.prune.masked import Kept, channel_masks
-from nasplat.prune.meta.sparsity import channel_norms
 from nasplat.prune.prunable import prunable
 from nasplat.prune.ranking import Widths, ranked
 from nasplat.prune.reaching import reach
@@ -31,13 +32,14 @@ class Cutter:
 
     module: nn.Module
     spec: ChannelSpec
+    members: Placed
     groups: Sequence[Group]
     macs: Callable[[Kept], float]
     whole: float
 
     def kept(self, tensors: Mapping[str, Tensor], speedup: float) -> Kept:
         """Channels that stay, (channels,), of a network with these numbers."""
-        importance = channel_norms(tensors, self.spec).double().square()
+        importance = norms(tensors, self.members, channels(self.spec) + 1)[:-1].double().square()
         for space in self.spec.spaces:
             own = importance[space.start : space.stop]
             own /= own.max().clamp(min=1e-12)
@@ -63,7 +65,8 @@ def cutter_of(module: nn.Module, example: tuple[Tensor, ...]) -> Cutter:
         if isinstance(part, _BatchNorm):
             part.train()
             part.track_running_stats = False  # batch statistics, and none are kept
-    return Cutter(own, network.spec, network.groups, network.macs, network.macs(network.everything))
+    members = placed(network.spec, ("weight", "scale"))
+    return Cutter(own, network.spec, members, network.groups, network.macs, network.macs(network.everything))
 
 
 def drawn_speedup(speedups: Sequence[float], seed: int) -> float:

@@ -16,7 +16,7 @@ from nasplat.errors import NasplatError, TrainingError
 from nasplat.prune.meta.cutter import drawn_speedup
 from nasplat.prune.meta.data_models import DataModel, StandIn
 from nasplat.prune.meta.settings import MetaSettings
-from nasplat.prune.meta.sparsity import gradients
+from nasplat.prune.regularisers import gradients
 
 Losses: TypeAlias = Callable[[nn.Module, int], Iterable[Tensor]]
 """(module, seed) -> mean losses of some batches of training data, scalars that are differentiable in what the module
