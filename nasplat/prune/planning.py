@@ -217,10 +217,10 @@ def _shares(order: Order, ratio: float | Mapping[str, float]) -> dict[str, int]:
     """Widths by shares of units."""
     known = ratio if isinstance(ratio, Mapping) else {"*": ratio}
     found = {}
-    for group in order.groups:
+    for group, firm in zip(order.groups, order.firm, strict=True):
         share = next((value for pattern, value in known.items() if fnmatchcase(group.name, pattern)), 1.0)
-        found[group.name] = order.widths.fit(math.ceil(share * group.size - 1e-9), group.size)
-    for pattern in known:
+        found[group.name] = order.widths.fit(max(firm, math.ceil(share * group.size - 1e-9)), group.size)
+    for pattern in ratio if isinstance(ratio, Mapping) else ():
         if not any(fnmatchcase(group.name, pattern) for group in order.groups):
             names = [group.name for group in order.groups]
             raise NasplatError(

@@ -37,11 +37,13 @@ class Widths:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Order:
-    """groups; places (r, size) of each, most important first; steps: the group that loses its next unit, in turn."""
+    """groups; places (r, size) of each, most important first; steps: the group that loses its next unit, in turn;
+    firm: how many units of each are of infinite importance, and never go."""
 
     groups: Sequence[Group]
     places: Sequence[NDArray[np.int64]]
     steps: Sequence[int]
+    firm: Sequence[int]
     widths: Widths
     channels: int
 
@@ -68,16 +70,17 @@ class Order:
 def ranked(
     spec: ChannelSpec, groups: Sequence[Group], importance: Values, ranking: Ranking, widths: Widths
 ) -> Order:
-    """The order of all units but those that every width keeps. importance (channels,)."""
+    """The order of all units but those that every width keeps. importance (channels,); infinite: never goes."""
     units = [np.sort(group.values(importance), axis=1).mean(0) for group in groups]
+    firm = [int(np.isinf(own).sum()) for own in units]
     keys = RANKINGS[ranking](spec, groups, units)
     steps = [
         (float(key), number, place)
         for number, group in enumerate(groups)
-        for place, key in enumerate(keys[number][: group.size - widths.fit(1, group.size)])
+        for place, key in enumerate(keys[number][: group.size - widths.fit(firm[number], group.size)])
     ]
     places = [group.order(importance) for group in groups]
-    return Order(groups, places, [number for _, number, _ in sorted(steps)], widths, len(importance))
+    return Order(groups, places, [number for _, number, _ in sorted(steps)], firm, widths, len(importance))
 
 
 def _global(spec: ChannelSpec, groups: Sequence[Group], units: Sequence[Values]) -> list[Values]:
