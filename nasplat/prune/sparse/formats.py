@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from nasplat.errors import NasplatError
-from nasplat.measure import LatencyResult, measure_latency
+from nasplat.measure import LatencyResult, Repeats, measure_latency
 from nasplat.prune.sparse.plan import MaskPlan
+
+STANDARD = Repeats()
 
 
 class SparseLinear(nn.Module):
@@ -69,7 +71,12 @@ def sparse_linear(module: nn.Module) -> nn.Module:
 
 
 def measure_formats(
-    module: nn.Module, plan: MaskPlan, example: Tensor, *, threads: int | None = None
+    module: nn.Module,
+    plan: MaskPlan,
+    example: Tensor,
+    *,
+    threads: int | None = None,
+    repeats: Repeats = STANDARD,
 ) -> dict[str, LatencyResult]:
     """Latency on the CPU of a network "dense", "masked", and "csr" where it has linear layers; in milliseconds.
 
@@ -81,4 +88,7 @@ def measure_formats(
         networks["csr"] = sparse_linear(masked)
         with torch.inference_mode():
             torch.testing.assert_close(networks["csr"](example), masked(example), rtol=1e-4, atol=1e-4)
-    return {name: measure_latency(net, example, threads=threads) for name, net in networks.items()}
+    return {
+        name: measure_latency(net, example, threads=threads, repeats=repeats)
+        for name, net in networks.items()
+    }

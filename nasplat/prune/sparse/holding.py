@@ -24,7 +24,7 @@ class HeldMasks:
         self._removed = {name: ~mask for name, mask in masks.items()}
         self._mask_weights()
         self._handles = [
-            module.get_parameter(name).register_post_accumulate_grad_hook(self._gradient_hook(name))  # type: ignore[no-untyped-call]
+            module.get_parameter(name).register_post_accumulate_grad_hook(self._gradient_hook(name))
             for name in masks
         ]
         self._handles.append(register_optimizer_step_post_hook(lambda *_: self._mask_weights()))

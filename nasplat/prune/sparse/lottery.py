@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from nasplat.data import derived_seed
 from nasplat.errors import NasplatError
+from nasplat.prune.scores.evidence import Loss
 from nasplat.prune.sparse.lottery_files import Keeper
 from nasplat.prune.sparse.plan import MaskPlan
 from nasplat.prune.sparse.planning import MaskSettings, plan_masks, random_twin
-from nasplat.prune.sparse.scores import Loss
 
 Fresh: TypeAlias = Callable[[int], nn.Module]
 """A network with the weights of a seed, the same for the same seed."""

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nasplat.errors import NasplatError, expected_one_of
+from nasplat.prune.scores.evidence import Loss
 from nasplat.prune.sparse.allocation import LAYERWISE, Flags, Ranks, counts_of, top, top_of_all, top_of_blocks
 from nasplat.prune.sparse.plan import MaskedTensor, MaskPlan, packed
-from nasplat.prune.sparse.scores import WEIGHT_SCORES, Loss, WeightEvidence, WeightScore
+from nasplat.prune.sparse.scores import WEIGHT_SCORES, WeightEvidence, WeightScore
 from nasplat.prune.sparse.tensors import Maskable, maskable, matched, matches
 
 Density: TypeAlias = float | Mapping[str, float]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -11,9 +11,7 @@ from torch import Tensor, nn
 
 from nasplat.errors import NasplatError
 from nasplat.measure.size import evaluating
-
-Loss: TypeAlias = Callable[[nn.Module], Iterable[Tensor]]
-"""Yields a scalar loss for each batch of data, differentiable in the module's parameters."""
+from nasplat.prune.scores.evidence import Loss
 
 
 @dataclass(frozen=True, slots=True, eq=False)
