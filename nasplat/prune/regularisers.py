@@ -35,11 +35,14 @@ class Regulariser(Protocol):
         """The term for networks of this form."""
         ...
 
+    def on(self, module: nn.Module, spec: ChannelSpec) -> AbstractContextManager[None]:
+        """Active inside the block."""
+        ...
+
 
 @contextmanager
-def attached(regulariser: Regulariser, module: nn.Module, spec: ChannelSpec) -> Iterator[None]:
-    """Inside the block, every backward pass adds the regulariser's term to the gradients that it gives."""
-    pull = regulariser.pull(spec)
+def attached(pull: Pull, module: nn.Module) -> Iterator[None]:
+    """Inside the block, every backward pass adds this term to the gradients that it gives."""
     named = dict(module.named_parameters())
     due: dict[str, Tensor] = {}
     served: set[str] = set()
@@ -56,7 +59,7 @@ def attached(regulariser: Regulariser, module: nn.Module, spec: ChannelSpec) -> 
             parameter.grad.add_(due[name])
 
     hooks = [
-        parameter.register_post_accumulate_grad_hook(partial(add, name))  # type: ignore[no-untyped-call]
+        parameter.register_post_accumulate_grad_hook(partial(add, name))
         for name, parameter in named.items()
         if parameter.requires_grad
     ]
@@ -92,7 +95,7 @@ class ScaleL1:
 
     def on(self, module: nn.Module, spec: ChannelSpec) -> AbstractContextManager[None]:
         """Active inside the block."""
-        return attached(self, module, spec)
+        return attached(self.pull(spec), module)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,7 @@ class GroupSparsity:
 
     def on(self, module: nn.Module, spec: ChannelSpec) -> AbstractContextManager[None]:
         """Active inside the block."""
-        return attached(self, module, spec)
+        return attached(self.pull(spec), module)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,7 +155,7 @@ class Growing:
 
     def on(self, module: nn.Module, spec: ChannelSpec) -> AbstractContextManager[None]:
         """Active inside the block."""
-        return attached(self, module, spec)
+        return attached(self.pull(spec), module)
 
 
 def gradients(tensors: Mapping[str, Tensor], spec: ChannelSpec, alpha: float = 16.0) -> dict[str, Tensor]:

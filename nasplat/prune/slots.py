@@ -32,13 +32,18 @@ def spread(slot: Slot, shape: tuple[int, ...], values: Tensor) -> Tensor:
     return rows.reshape(*values.shape[:-1], *axes)
 
 
+def viewed(slot: Slot, tensor: Tensor) -> Tensor:
+    """A view of a tensor (*shape) whose first axes are those of the slot's channels: (groups, length, *rest)."""
+    groups = len(slot.channels)
+    if groups == 1:
+        return tensor.movedim(slot.axis, 0)[None]
+    size = tensor.shape[0] // groups
+    return tensor.view(groups, size, *tensor.shape[1:]).movedim(slot.axis + 1, 1)
+
+
 def rows_of(slot: Slot, elements: Tensor) -> Tensor:
     """A tensor's elements one channel per row: (*shape) -> (groups, length, rest), a view where strides allow it.
 
     Row (g, i) holds the elements of the channel `slot.channels[g, i]`.
     """
-    groups, length = slot.channels.shape
-    if groups == 1:
-        return elements.movedim(slot.axis, 0).reshape(1, length, -1)
-    grouped = elements.reshape(groups, -1, *elements.shape[1:])
-    return grouped.movedim(slot.axis + 1, 1).reshape(groups, length, -1)
+    return viewed(slot, elements).reshape(*slot.channels.shape, -1)
