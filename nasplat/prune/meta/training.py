@@ -115,7 +115,8 @@ class _Training:
             group["lr"] = self.settings.rate_at(number)
         losses = [self._step(model, seed) for model, seed in self._lessons(number)]
         with torch.no_grad():
-            value = self._judged([self.rewriter(model.graph) for model in self.others])
+            graphs = [self.rewriter(model.graph) for model in self.others]
+        value = self._judged(graphs)
         told = Epoch(number + 1, statistics.fmean(losses), value, time.perf_counter() - start)
         if all(value > epoch.value for epoch in self.epochs):
             self.best = {name: tensor.clone() for name, tensor in self.rewriter.state_dict().items()}

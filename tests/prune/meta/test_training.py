@@ -73,6 +73,7 @@ def test_the_judge_sees_held_out_networks_only_and_may_spoil_them(tmp_path: Path
 
     def judge(network: nn.Module) -> float:
         given.append(len(network[0].weight))  # type: ignore[arg-type, index]
+        network(EXAMPLE).sum().backward()  # as finetuning does
         nn.init.zeros_(network[0].weight)  # type: ignore[arg-type, index]
         return 0.0
 
