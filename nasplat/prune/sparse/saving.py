@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from nasplat.errors import NasplatError
-from nasplat.files import canonical_json, write_atomic
+from nasplat.files import content_hash, json_hash, write_atomic
 from nasplat.prune.sparse.plan import MaskedTensor, MaskPlan, Packed
 
 FORMAT = "nasplat masks 1"
@@ -22,7 +22,8 @@ FORMAT = "nasplat masks 1"
 def save_mask_plan(plan: MaskPlan, path: Path) -> str:
     """Write a plan whole or not at all; its content hash."""
     about = {"asked": dict(plan.asked), "tensors": [asdict(tensor) for tensor in plan.tensors]}
-    return write_atomic(path, save(dict(plan.packed), {"format": FORMAT, "plan": canonical_json(about)}))
+    metadata = {"format": FORMAT, "plan": json.dumps(about), "bits": _hash(plan.packed)}
+    return write_atomic(path, save(dict(plan.packed), metadata))
 
 
 def load_mask_plan(path: str | Path) -> MaskPlan:
@@ -34,10 +35,17 @@ def load_mask_plan(path: str | Path) -> MaskPlan:
         about = json.loads(metadata["plan"])
         tensors = tuple(_tensor(row) for row in about["tensors"])
         plan = MaskPlan(tensors, dict(about["asked"]), bits)
+        whole = metadata["bits"] == _hash(bits)
     except (KeyError, TypeError, ValueError) as error:
         raise NasplatError(f"{path} is damaged ({error!r}): make the plan again") from error
+    if not whole:
+        raise NasplatError(f"{path} is damaged (its bits are not those of the plan): make the plan again")
     _check(plan, path)
     return plan
+
+
+def _hash(bits: Mapping[str, Packed]) -> str:
+    return json_hash({name: content_hash(one.tobytes()) for name, one in bits.items()})
 
 
 def _tensor(row: Mapping[str, Any]) -> MaskedTensor:
