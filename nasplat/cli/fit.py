@@ -169,7 +169,8 @@ def metanet(
     typer.echo(
         f"  {card.judged_by}: {spelled(card.value)} in epoch {card.chosen}, as they were {spelled(card.untouched)}"
     )
+    trained = sum(epoch.seconds for epoch in card.epochs)
     typer.echo(
-        f"  cost: {fitted.models_seconds:.0f} s for the networks, {fitted.seconds:.0f} s for the metanetwork"
+        f"  cost: {trained:.0f} s of meta-training, {fitted.models_seconds:.0f} s for networks in this call"
     )
     typer.echo(f"next: nasplat prune MODEL --metanet {fitted.folder} --speedup 2 -o DIR")

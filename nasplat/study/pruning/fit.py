@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -17,6 +17,7 @@ from nasplat.measure import pick_device
 from nasplat.prune.meta import Epoch, MetaTask, Pruner, cross_entropies, train_pruner
 from nasplat.prune.meta.judging import PrunedAccuracy
 from nasplat.study.provenance import commit_of
+from nasplat.study.pruning.claim import claim
 from nasplat.study.pruning.page import MetanetPage
 from nasplat.study.pruning.training import trained_networks
 from nasplat.study.run import Silence, Watcher
@@ -48,6 +49,10 @@ def fit_metanet(
     start = perf_counter()
     modules = trained_networks(page, data, folder, device, watcher)
     models_seconds, start = perf_counter() - start, perf_counter()
+    claim(
+        folder / "judging.json",
+        {"losses": asdict(page.losses), "judge": asdict(page.judge), "data": data.identity},
+    )
     task = _task(page, data, modules, device)
     pruner = train_pruner(task, folder, page.settings, _teller(page, watcher))
     pruner = replace(pruner, card=replace(pruner.card, command=_command(page, folder), commit=commit_of()))

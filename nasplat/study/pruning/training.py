@@ -1,8 +1,7 @@
-"""The trained networks that a metanetwork learns from: read from where they are, or trained here, one after another."""
+"""The trained networks that a metanetwork learns from: read from where they are, or trained here one by one."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from itertools import product
@@ -16,7 +15,7 @@ from torch import nn
 from nasplat import networks
 from nasplat.data import Dataset, derived_seed
 from nasplat.errors import InvalidStudy, expected_one_of
-from nasplat.files import write_atomic
+from nasplat.study.pruning.claim import claim
 from nasplat.study.pruning.model import fill
 from nasplat.study.pruning.page import MetanetPage, Models
 from nasplat.study.run import Watcher
@@ -74,7 +73,8 @@ def _family(
     make = _maker(str(models.family))
     forms = list(product(models.widths, models.depths))
     drawn = torch.randperm(len(forms), generator=torch.Generator().manual_seed(models.seed)).tolist()
-    _claim(folder, models, data)
+    asked = {name: value for name, value in asdict(models).items() if name not in ("count", "held_out")}
+    claim(folder / CLAIM, asked | {"data": data.identity})
     for number in range(models.count):
         width, depth = forms[drawn[number % len(forms)]]
         with torch.random.fork_rng(devices=[]):
@@ -147,22 +147,3 @@ def _shape(width: Width, data: Dataset) -> dict[str, Any]:
 
 FAMILIES: dict[str, Make] = {"resnet": _resnet, "vgg": _vgg}
 """Families by name, beside the small ones of zoos: (width, depth, data) -> module."""
-
-
-def _claim(folder: Path, models: Models, data: Dataset) -> None:
-    """Make the folder that of these models; InvalidStudy where it is that of others. More of them may be asked for."""
-    page = json.loads(json.dumps(asdict(models) | {"data": data.identity}))
-    rest = {name: value for name, value in page.items() if name not in ("count", "held_out")}
-    path = folder / CLAIM
-    if not path.is_file():
-        write_atomic(path, json.dumps(rest, indent=1) + "\n")
-        return
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InvalidStudy(f"{path} is damaged ({error}); remove {folder} to train again") from None
-    for name, value in rest.items():
-        if known.get(name) != value:
-            raise InvalidStudy(
-                f"{folder} holds networks with {name} = {known.get(name)}, not {value}: choose another -o, or remove it"
-            )
