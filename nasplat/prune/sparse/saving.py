@@ -16,26 +16,26 @@ from nasplat.errors import NasplatError
 from nasplat.files import content_hash, json_hash, write_atomic
 from nasplat.prune.sparse.plan import MaskedTensor, MaskPlan, Packed
 
-FORMAT = "nasplat masks 1"
+KEY = "nasplat masks 1"
 
 
 def save_mask_plan(plan: MaskPlan, path: Path) -> str:
     """Write a plan whole or not at all; its content hash."""
-    about = {"asked": dict(plan.asked), "tensors": [asdict(tensor) for tensor in plan.tensors]}
-    metadata = {"format": FORMAT, "plan": json.dumps(about), "bits": _hash(plan.packed)}
-    return write_atomic(path, save(dict(plan.packed), metadata))
+    tensors = [asdict(tensor) for tensor in plan.tensors]
+    about = {"asked": dict(plan.asked), "tensors": tensors, "bits": _hash(plan.packed)}
+    return write_atomic(path, save(dict(plan.packed), {KEY: json.dumps(about)}))  # several keys have no order
 
 
 def load_mask_plan(path: str | Path) -> MaskPlan:
     """Read a plan. NasplatError in one line where the file is missing, damaged or no plan of masks."""
     bits, metadata = _read(Path(path))
-    if metadata.get("format") != FORMAT:
+    if KEY not in metadata:
         raise NasplatError(f"{path} is no plan of masks: give a file that MaskPlan.save wrote")
     try:
-        about = json.loads(metadata["plan"])
+        about = json.loads(metadata[KEY])
         tensors = tuple(_tensor(row) for row in about["tensors"])
         plan = MaskPlan(tensors, dict(about["asked"]), bits)
-        whole = metadata["bits"] == _hash(bits)
+        whole = about["bits"] == _hash(bits)
     except (KeyError, TypeError, ValueError) as error:
         raise NasplatError(f"{path} is damaged ({error!r}): make the plan again") from error
     if not whole:
