@@ -7,12 +7,11 @@ Training: `draw_masks` of trained networks, `Lesson.of` each, `fit`, `SetAware(n
 from __future__ import annotations
 
 from nasplat.prune.setaware.card import Card, find_set_aware, shipped_set_aware
-from nasplat.prune.setaware.examples import Masks, Walks, draw_masks, read_masks, write_masks
+from nasplat.prune.setaware.examples import Masks, Walks, draw_masks, read_masks, rises_of, write_masks
 from nasplat.prune.setaware.lessons import Lesson
 from nasplat.prune.setaware.network import Body, SetAwareNetwork
 from nasplat.prune.setaware.objective import correlations
 from nasplat.prune.setaware.removal import Steps, remove
-from nasplat.prune.setaware.rises import MaskedNetwork
 from nasplat.prune.setaware.set_aware import SetAware
 from nasplat.prune.setaware.taylor import taylor_features
 from nasplat.prune.setaware.training import Epoch, Fitted, Fitting, fit, judged
@@ -25,7 +24,6 @@ __all__ = [
     "Fitted",
     "Fitting",
     "Lesson",
-    "MaskedNetwork",
     "Masks",
     "SetAware",
     "SetAwareNetwork",
@@ -39,6 +37,7 @@ __all__ = [
     "judged",
     "read_masks",
     "remove",
+    "rises_of",
     "shipped_set_aware",
     "taylor_features",
     "write_masks",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -11,18 +11,18 @@ from typing import TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from nasplat.channels.structure import Numbers
 from nasplat.data.seeds import derived_seed
-from nasplat.errors import NasplatError
+from nasplat.errors import NasplatError, TrainingError
 from nasplat.files import write_atomic
 from nasplat.prune.masked import Kept
 from nasplat.prune.meta.data_models import DataModel
 from nasplat.prune.meta.objective import Losses
-from nasplat.prune.setaware.rises import MaskedNetwork, Norms
 from nasplat.prune.setaware.taylor import taylor_features
 from nasplat.prune.setaware.units import Units
+from nasplat.prune.trials import Norms, Trials
 
 Values: TypeAlias = NDArray[np.float64]
 
@@ -66,11 +66,10 @@ def draw_masks(model: DataModel, losses: Losses, walks: Walks, seed: int) -> Mas
     units = Units.of(model.spec)
     if not len(units):
         raise NasplatError("a network without a channel that may go; give one with hidden channels")
-    network = MaskedNetwork(model, units, walks.norms)
     found = [
         mask
         for number in range(walks.walks)
-        for mask in _walk(network, losses, walks, derived_seed(seed, number) % 2**63)
+        for mask in _walk(model, units, losses, walks, derived_seed(seed, number) % 2**63)
     ]
     kept, rises, features = zip(*found, strict=True)
     return Masks(
@@ -78,24 +77,39 @@ def draw_masks(model: DataModel, losses: Losses, walks: Walks, seed: int) -> Mas
     )
 
 
+def rises_of(trials: Trials, units: Units, kept: Kept, candidates: Numbers) -> Values:
+    """By how much the loss rises if each candidate goes next, (units,); NaN for all other units. TrainingError: the
+    loss is not finite."""
+    before = trials.keep(kept)
+    found = np.full(len(units), np.nan)
+    found[candidates] = [trials.without(units.members[unit]) - before for unit in candidates]
+    if not np.isfinite(found[candidates]).all():
+        raise TrainingError("a masked network has a loss that is not finite; check the network and its data")
+    return found
+
+
 def _walk(
-    network: MaskedNetwork, losses: Losses, walks: Walks, seed: int
+    model: DataModel, units: Units, losses: Losses, walks: Walks, seed: int
 ) -> Iterator[tuple[Kept, Values, Tensor]]:
     """One mask after the other, from the whole network down."""
+
+    def loss(module: nn.Module) -> Iterable[Tensor]:
+        return losses(module, seed)
+
+    trials = Trials(model.module, model.spec, loss, walks.norms)
     rng = np.random.default_rng(seed)
-    units, greed = network.units, rng.uniform()
-    weights = rng.dirichlet(np.full(len(units.groups), 2.0))[
-        units.group_of
-    ]  # some groups go faster than others
+    greed, shares = rng.uniform(), rng.dirichlet(np.full(len(units.groups), 2.0))
+    weights = shares[units.group_of]  # some groups go faster than others
     kept, gone = units.whole(), 0
     for step in range(walks.steps):
         open_units = units.removable(kept)
         if not len(open_units):
             return
         candidates = rng.choice(open_units, min(walks.candidates, len(open_units)), replace=False)
-        rises = np.full(len(units), np.nan)
-        rises[candidates] = network.rises(kept, candidates.tolist(), losses, seed)
-        features = taylor_features(network, kept, losses, seed) if walks.taylor else _none(network)
+        rises = rises_of(trials, units, kept, candidates)
+        features = torch.zeros(model.spec.structure.nodes, 0)
+        if walks.taylor:
+            features = taylor_features(model, units, kept, loss, walks.norms)
         yield kept, rises, features
         goal = round((1 - walks.least) * len(units) * (step + 1) / walks.steps)
         order = _order(rng, candidates, rises, weights, greed)
@@ -124,10 +138,6 @@ def _removed(units: Units, kept: Kept, order: Sequence[int]) -> Kept:
         if unit in units.removable(kept):
             kept = units.without(kept, unit)
     return kept
-
-
-def _none(network: MaskedNetwork) -> Tensor:
-    return torch.zeros(network.spec.structure.nodes, 0)
 
 
 def write_masks(path: Path, masks: Masks, walks: Walks) -> None:

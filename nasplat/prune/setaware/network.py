@@ -106,7 +106,7 @@ class SetAwareNetwork(nn.Module):
     def __init__(self, body: Body) -> None:
         super().__init__()
         self.body = body
-        marks = 1 + FEATURES * body.taylor
+        marks = 1 + (FEATURES + FEATURES // 2) * body.taylor
         self.standard = Standard()
         self.backbone = BACKBONES[body.backbone](body.width, body.layers, body.grid)
         encoder: Any = self.backbone.encoder
@@ -133,16 +133,24 @@ class SetAwareNetwork(nn.Module):
         return self.scale * torch.exp(predicted * self.spread + self.centre)
 
     def forward(self, graph: ParameterGraph, marks: Tensor, units: Units) -> Tensor:
-        """graph: of m masked networks of one form; marks (m, nodes, 1 + FEATURES): whether a neuron is still there,
-        and what a backward pass said of it, see `marks_of`."""
+        """graph: of m masked networks of one form; marks (m, nodes, any): whether a neuron is still there, and what a
+        backward pass said of it, see `marks_of`."""
         standard = self.standard(graph)
         state: GraphState = self.backbone(MarkedGraph(standard.structure, standard.tensors, marks))
         return self.read_out(state.nodes, marks, units)
 
-    def marks_of(self, kept_nodes: Tensor, features: Tensor) -> Tensor:
-        """kept_nodes (m, nodes), features (m, nodes, FEATURES) in the unit of the loss, as they are read."""
-        own = kept_nodes[..., None].float()
-        return torch.cat([own, torch.asinh(features / self.scale)], 2) if self.body.taylor else own
+    def marks_of(self, there: Tensor, features: Tensor) -> Tensor:
+        """there (m, nodes), features (m, nodes, FEATURES) in the unit of the loss -> what is read, (m, nodes, marks).
+
+        With the mean a and the root mean square b of a neuron, a + b^2 / 2 is the second order under the Fisher
+        information (arXiv:1801.05787); it is read beside them.
+        """
+        own = there[..., None].float()
+        if not self.body.taylor:
+            return own
+        mean, root = features.chunk(2, -1)
+        known = torch.cat([features, mean + root.square() / 2], -1)
+        return torch.cat([own, torch.asinh(known / self.scale)], -1)
 
 
 def _pooled(nodes: Tensor, units: Units, way: str = "mean") -> Tensor:

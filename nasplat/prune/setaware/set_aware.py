@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -15,14 +15,12 @@ from nasplat.errors import NasplatError
 from nasplat.prune.costs import Cost
 from nasplat.prune.masked import Kept, checked_kept
 from nasplat.prune.meta.data_models import DataModel, Example, data_model
-from nasplat.prune.meta.objective import Losses
 from nasplat.prune.prunable import Choice, prunable
 from nasplat.prune.scores import Evidence, Loss
 from nasplat.prune.setaware.card import Card, find_set_aware, read_set_aware, write_set_aware
 from nasplat.prune.setaware.lessons import masked_graph
 from nasplat.prune.setaware.network import SetAwareNetwork
 from nasplat.prune.setaware.removal import STEPS, Steps, Values, remove
-from nasplat.prune.setaware.rises import MaskedNetwork
 from nasplat.prune.setaware.taylor import FEATURES, taylor_features
 from nasplat.prune.setaware.units import Units
 
@@ -109,7 +107,6 @@ class Judgement:
     model: DataModel
     units: Units
     loss: Loss | None
-    _masked: list[MaskedNetwork] = field(default_factory=list)
 
     @torch.no_grad()
     def __call__(self, kept: Kept) -> Values:
@@ -121,11 +118,10 @@ class Judgement:
         return found
 
     def _features(self, kept: Kept) -> Tensor:
-        if self.loss is None or not self.set_aware.card.body.taylor:
+        card = self.set_aware.card
+        if self.loss is None or not card.body.taylor:
             return torch.zeros(self.model.spec.structure.nodes, FEATURES)
-        if not self._masked:
-            self._masked.append(MaskedNetwork(self.model, self.units, self.set_aware.card.walks.norms))
-        return taylor_features(self._masked[0], kept, _seedless(self.loss), 0)
+        return taylor_features(self.model, self.units, kept, self.loss, card.walks.norms)
 
 
 def by_channel(spec: ChannelSpec, units: Units, worth: Values, kept: Kept) -> Tensor:
@@ -138,7 +134,3 @@ def by_channel(spec: ChannelSpec, units: Units, worth: Values, kept: Kept) -> Te
         carried[slot.channels] = True
     found[~kept | ~carried[:-1]] = 0.0
     return torch.from_numpy(found)
-
-
-def _seedless(loss: Loss) -> Losses:
-    return lambda module, seed: loss(module)

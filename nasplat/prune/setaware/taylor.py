@@ -8,13 +8,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from nasplat.channels.structure import GraphStructure, Numbers
 from nasplat.errors import TrainingError
-from nasplat.prune.masked import Kept
-from nasplat.prune.meta.objective import Losses
-from nasplat.prune.setaware.rises import MaskedNetwork
+from nasplat.prune.masked import Kept, masked
+from nasplat.prune.meta.data_models import DataModel
+from nasplat.prune.scores import Loss
 from nasplat.prune.setaware.units import Units
+from nasplat.prune.trials import Norms
 
 FEATURES = 4
 """Numbers of a neuron: the mean over examples and the root of the mean square, of it alone and of all neurons that its
@@ -24,36 +26,45 @@ LAST = (nn.Linear, nn.LayerNorm, nn.Embedding)
 """Modules that give channels on the last axis; all others do on the second."""
 
 
-def taylor_features(network: MaskedNetwork, kept: Kept, losses: Losses, seed: int) -> Tensor:
+def taylor_features(model: DataModel, units: Units, kept: Kept, loss: Loss, norms: Norms = "batch") -> Tensor:
     """(nodes, FEATURES) of the masked network, in the unit of the loss; one forward and backward pass of each batch.
 
     What a norm, or a layer without one, gives is a; without a channel the loss of an example changes by about -a da,
     summed over places, with da the gradient of the loss (arXiv:1611.06440). Means of this over examples cancel in a
     trained network, their mean square does not: as the Fisher information it stands for the second order
     (arXiv:1801.05787). Losses must be means over the first axis of what modules give. 0 for neurons that no module
-    gives, and for those that are not in `kept`.
+    gives, and for those that are not in `kept`. TrainingError: there is no batch, or no gradient.
     """
-    network.keep(kept)
+    network = with_norms(masked(model.module, model.spec, kept), norms).requires_grad_()
     with torch.enable_grad():
-        found = list(_passes(network, losses, seed))
+        found = list(_passes(network, model.spec.structure, loss))
     if not found:
         raise TrainingError("no batch of training data for a backward pass; give losses of at least one")
     changes = torch.cat(found)  # (examples, nodes)
-    changes = torch.stack([changes, _of_units(changes, network.units)])
+    changes = torch.stack([changes, _of_units(changes, units)])
     return torch.cat([changes.mean(1), changes.square().mean(1).sqrt()]).T.contiguous()
 
 
-def _passes(network: MaskedNetwork, losses: Losses, seed: int) -> Iterator[Tensor]:
+def with_norms(module: nn.Module, norms: Norms) -> nn.Module:
+    """The module itself in evaluation mode; with "batch" its batch norms work by the statistics of each batch, and
+    leave those that they hold."""
+    module.eval()
+    for part in module.modules():
+        if norms == "batch" and isinstance(part, _BatchNorm):
+            part.train()
+            part.momentum = 0.0
+    return module
+
+
+def _passes(network: nn.Module, form: GraphStructure, loss: Loss) -> Iterator[Tensor]:
     """Of every batch the change of the loss of its examples without each neuron, (n, nodes)."""
-    form = network.spec.structure
-    givers = giving(form, network.module)
-    with _heard(network.module, givers) as outputs:
-        for loss in losses(network.module, seed):
+    givers = giving(form, network)
+    with _heard(network, givers) as outputs:
+        for value in loss(network):
             names = list(outputs)
-            grads = torch.autograd.grad(loss, [outputs[name] for name in names], allow_unused=True)
+            grads = torch.autograd.grad(value, [outputs[name] for name in names], allow_unused=True)
             parts = {
-                name: -len(grad)
-                * _by_example(outputs[name].detach() * grad, network.module.get_submodule(name))
+                name: -len(grad) * _by_example(outputs[name].detach() * grad, network.get_submodule(name))
                 for name, grad in zip(names, grads, strict=True)
                 if grad is not None
             }

@@ -8,11 +8,11 @@ import torch
 from nasplat.channels import permute_state, random_permutation
 from nasplat.errors import NasplatError
 from nasplat.prune.meta.data_models import DataModel
-from nasplat.prune.setaware import Body, Lesson, MaskedNetwork, SetAwareNetwork, Units, correlations, taylor_features
+from nasplat.prune.setaware import Body, Lesson, SetAwareNetwork, Units, correlations, taylor_features
 from nasplat.prune.setaware.lessons import masked_graph
 from nasplat.prune.setaware.objective import pairs
 
-from .tiny import BODY, EXAMPLE, lessons, losses, model
+from .tiny import BODY, EXAMPLE, lessons, loss, model
 
 
 def network(body: Body = BODY) -> SetAwareNetwork:
@@ -27,7 +27,7 @@ def said(one: DataModel, kept: torch.Tensor, body: Body = BODY) -> torch.Tensor:
     """Of one mask, by unit."""
     units = Units.of(one.spec)
     graph, there = masked_graph(one, kept[None].numpy())
-    features = taylor_features(MaskedNetwork(one, units), kept.numpy(), losses(), 0)[None]
+    features = taylor_features(one, units, kept.numpy(), loss)[None]
     with torch.no_grad():
         made = network(body)
         found: torch.Tensor = made(graph, made.marks_of(there, features), units)[0]
@@ -83,7 +83,9 @@ def test_worth_is_above_zero_and_rises_with_the_rise() -> None:
     rises = torch.tensor([-1.0, -1e-3, 0.0, 1e-3, 0.1, 1.0])
     worth = made.worth(made.targets(rises))
     assert bool((worth > 0).all())
-    torch.testing.assert_close(worth, rises + (rises.square() + made.scale.square()).sqrt(), rtol=1e-3, atol=1e-7)
+    torch.testing.assert_close(
+        worth, rises + (rises.square() + made.scale.square()).sqrt(), rtol=1e-3, atol=1e-7
+    )
 
 
 def test_pairs_in_the_right_order_cost_less() -> None:

@@ -42,7 +42,9 @@ def test_what_is_judged_anew_counts() -> None:
 def test_worth_counts_for_each_bit_of_cost() -> None:
     dear = int(UNITS.group_of[0])
     shares = np.where(UNITS.group_of == dear, 3.0, 1.0)
-    kept = remove(UNITS, lambda kept: shares * [1.0] * 0.5, lambda kept: float(shares @ UNITS.there(kept)), 18, Steps(1))
+    kept = remove(
+        UNITS, lambda kept: shares * [1.0] * 0.5, lambda kept: float(shares @ UNITS.there(kept)), 18, Steps(1)
+    )
     assert float(shares @ UNITS.there(kept)) <= 18
     flat = np.ones(len(UNITS))
     kept = remove(UNITS, lambda kept: flat, lambda kept: float(shares @ UNITS.there(kept)), 18, Steps(1))

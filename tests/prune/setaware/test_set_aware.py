@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from nasplat.channels import channel_spec
 from nasplat.errors import DataError, NasplatError
@@ -19,7 +17,7 @@ from nasplat.prune import plan_pruning, prunable
 from nasplat.prune.meta.family import Family
 from nasplat.prune.setaware import Body, Card, SetAware, Units, fit
 
-from .tiny import BODY, EXAMPLE, FITTING, WALKS, images, lessons, residual
+from .tiny import BODY, EXAMPLE, FITTING, WALKS, lessons, loss, residual
 
 
 @cache
@@ -35,18 +33,16 @@ def trained(taylor: bool = True) -> SetAware:
     return SetAware(found.network, card)
 
 
-def loss(module: nn.Module) -> Iterator[Tensor]:
-    inputs, labels = images()
-    yield F.cross_entropy(module(inputs), labels)
-
-
 def test_a_folder_gives_back_what_was_saved(tmp_path: Path) -> None:
     trained().save(tmp_path / "one")
     found = SetAware.load("one", tmp_path)
     assert found.card == trained().card
     network = residual(5, 7)
     torch.testing.assert_close(
-        found.importance(network, EXAMPLE, loss=loss), trained().importance(network, EXAMPLE, loss=loss), rtol=0, atol=0
+        found.importance(network, EXAMPLE, loss=loss),
+        trained().importance(network, EXAMPLE, loss=loss),
+        rtol=0,
+        atol=0,
     )
 
 
@@ -66,7 +62,9 @@ def test_damaged_and_missing_folders_are_refused(tmp_path: Path) -> None:
 
 def test_a_network_of_another_family_is_refused() -> None:
     with pytest.raises(DataError, match="learned from networks of"):
-        trained().importance(nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2)), torch.zeros(2, 4), loss=loss)
+        trained().importance(
+            nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2)), torch.zeros(2, 4), loss=loss
+        )
     with pytest.raises(DataError, match="neurons"):
         trained().importance(residual(64), EXAMPLE, loss=loss)
 

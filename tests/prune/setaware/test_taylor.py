@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasplat.prune.setaware import MaskedNetwork, Units, taylor_features
+from nasplat.prune.setaware import Units, taylor_features
 
-from .tiny import images, losses, model
+from .tiny import images, loss, model
 
 
 def gated(module: nn.Sequential, gates: Tensor) -> Tensor:
@@ -25,12 +25,14 @@ def test_the_features_of_a_unit_are_the_derivatives_of_its_gate_example_by_examp
     one = model()
     units = Units.of(one.spec)
     stream = next(g for g, group in enumerate(units.groups) if group.size == 4)
-    found = taylor_features(MaskedNetwork(one, units, "stored"), units.whole(), losses(), 0)
+    found = taylor_features(one, units, units.whole(), loss, "stored")
     gates = torch.ones(32, 4, requires_grad=True)
     (changes,) = torch.autograd.grad(gated(one.module, gates).sum(), gates)
     for place, unit in enumerate((units.group_of == stream).nonzero()[0]):
         own = found[units.nodes[units.unit_of == int(unit)]]
-        torch.testing.assert_close(own[:, 1], -changes[:, place].mean().expand(len(own)), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(
+            own[:, 1], -changes[:, place].mean().expand(len(own)), rtol=1e-4, atol=1e-6
+        )
         spread = changes[:, place].square().mean().sqrt()
         torch.testing.assert_close(own[:, 3], spread.expand(len(own)), rtol=1e-4, atol=1e-6)
 
@@ -39,7 +41,7 @@ def test_neurons_that_are_gone_have_no_features() -> None:
     one = model()
     units = Units.of(one.spec)
     kept = units.without(units.whole(), 3)
-    found = taylor_features(MaskedNetwork(one, units), kept, losses(), 0)
+    found = taylor_features(one, units, kept, loss)
     gone = units.nodes[units.unit_of == 3]
     assert not found[gone].any()
     assert found[units.nodes[units.unit_of == 4]].any()

@@ -13,7 +13,18 @@ from torch import Tensor, nn
 
 from nasplat.errors import NasplatError
 from nasplat.prune.meta.data_models import DataModel
-from nasplat.prune.setaware import Body, Epoch, Fitting, Lesson, Masks, Units, Walks, fit, read_masks, write_masks
+from nasplat.prune.setaware import (
+    Body,
+    Epoch,
+    Fitting,
+    Lesson,
+    Masks,
+    Units,
+    Walks,
+    fit,
+    read_masks,
+    write_masks,
+)
 
 from .tiny import BODY, FITTING, WALKS, lessons, model
 

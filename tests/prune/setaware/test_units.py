@@ -24,7 +24,9 @@ def test_a_unit_holds_the_neurons_that_additions_tie() -> None:
     units = Units.of(channel_spec(residual(4), EXAMPLE))
     neurons = torch.bincount(units.unit_of)
     stream = int(np.argmin([group.size for group in units.groups]))
-    assert set(neurons[units.group_of == stream].tolist()) == {2}  # the stem's convolution, and the block's last
+    assert set(neurons[units.group_of == stream].tolist()) == {
+        2
+    }  # the stem's convolution, and the block's last
 
 
 def test_no_group_loses_its_last_unit() -> None:
@@ -41,11 +43,15 @@ def test_no_group_loses_its_last_unit() -> None:
 
 def test_the_group_of_a_grouped_convolution_goes_as_a_whole() -> None:
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(1, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 1, groups=2), nn.ReLU(), nn.Conv2d(8, 3, 1))
+    network = nn.Sequential(
+        nn.Conv2d(1, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 1, groups=2), nn.ReLU(), nn.Conv2d(8, 3, 1)
+    )
     spec = channel_spec(network, torch.zeros(1, 1, 4, 4))
     units = Units.of(spec)
     blocks = [unit for unit, group in enumerate(units.group_of) if units.groups[group].kind == "blocks"]
     assert blocks
     for unit in blocks:
-        names = {space.name for space in spec.spaces for c in units.members[unit] if space.start <= c < space.stop}
+        names = {
+            space.name for space in spec.spaces for c in units.members[unit] if space.start <= c < space.stop
+        }
         assert len(names) > 1  # the block itself, and the channels inside it
