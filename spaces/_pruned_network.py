@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,6 @@ from torch import Tensor, nn
 
 from nasplat.arguments import accepts, check_arguments
 from nasplat.errors import NasplatError
-from nasplat.files import file_hash, json_hash
 from nasplat.plugins import load_object
 
 
@@ -50,11 +51,21 @@ def whole_network(
     if path is not None:
         _load(module, path)
     shapes = {name: list(tensor.shape) for name, tensor in module.state_dict().items()}
-    facts: dict[str, Any] = {"model": model, "arguments": dict(arguments), "shapes": json_hash(shapes)}
+    facts: dict[str, Any] = {
+        "model": model,
+        "arguments": dict(arguments),
+        "shapes": _hash(json.dumps(shapes).encode()),
+    }
     source, _, _ = model.rpartition(":")
     if source.endswith(".py"):  # another network may have the same shapes
-        facts["source"] = file_hash(Path(base or ".") / source)
-    return Whole(module, make, path is not None, facts | ({"weights": file_hash(path)} if path else {}))
+        facts["source"] = _hash((Path(base or ".") / source).read_bytes())
+    return Whole(
+        module, make, path is not None, facts | ({"weights": _hash(path.read_bytes())} if path else {})
+    )
+
+
+def _hash(content: bytes) -> str:
+    return sha256(content).hexdigest()
 
 
 def _maker(
