@@ -88,7 +88,7 @@ class Plan:
         return cut_module(module, self.cuts, self.attributes)
 
     def kept(self, spec: ChannelSpec) -> Kept:
-        """Which channels stay, (channels,), by the spec of the network that was planned."""
+        """Which channels stay, (channels,), by the spec of the network that was planned; blocks, if they hold any."""
         found = np.ones(channels(spec) + 1, dtype=bool)
         for slot in spec.slots:
             for cut in self.cuts.get(slot.parameter, ()):
@@ -97,6 +97,12 @@ class Plan:
                     for row, stay in zip(gone, cut.keep, strict=True):
                         row[list(stay)] = False
                     found[slot.channels[gone]] = False
+        for number, space in enumerate(spec.spaces):
+            held = [
+                found[s.start : s.stop].reshape(space.size, -1) for s in spec.spaces if s.parent == number
+            ]
+            if held:  # blocks stand in no tensor themselves
+                found[space.start : space.stop] &= np.concatenate(held, axis=1).any(axis=1)
         return found[:-1]
 
     def masks(self, module: nn.Module) -> dict[str, Tensor]:
