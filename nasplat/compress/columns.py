@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
@@ -48,27 +49,27 @@ def readers(view: View, spec: ChannelSpec) -> tuple[list[Reader], dict[str, str]
         why = view.entangled(name)
         if len(channels) > 1:
             why = "its channels are in groups"
-        numbers, counts = torch.from_numpy(channels[0]).unique(return_counts=True)
-        if not why and int(counts.min()) != int(counts.max()):
+        numbers, counts = np.unique(channels[0], return_counts=True)
+        if not why and counts.min() != counts.max():
             why = "its channels stand at different numbers of places"
         if why:
             left[name] = why
             continue
         order = torch.from_numpy(channels[0]).argsort(stable=True)
-        found.append(Reader(name, cast(nn.Conv2d, layer), node, numbers, order))
+        found.append(Reader(name, cast(nn.Conv2d, layer), node, torch.from_numpy(numbers), order))
     left |= {name: f"{name} runs at {len(calls)} places" for name, calls in view.calls.items()
              if len(calls) > 1 and f"{name}.weight" in slots}  # fmt: skip
     return found, left
 
 
 def add_constant(view: View, reader: Reader, constant: Tensor) -> bool:
-    """Add a constant (o,) to what a layer gives, in its own bias or the mean of the norm behind it; whether it could."""
+    """Add a constant (o,) to what a layer gives, in its bias or the mean of the norm behind it; whether it could."""
     if reader.layer.bias is not None:
         set_weight(
             reader.layer, reader.layer.weight, reader.layer.bias.detach() + constant.to(reader.layer.bias)
         )
         return True
-    norm = _norm_behind(view, reader.node)
+    norm = norm_behind(view, reader.node)
     if norm is None:
         return False
     cast(Tensor, norm.running_mean).sub_(constant.to(cast(Tensor, norm.running_mean)))
@@ -77,10 +78,10 @@ def add_constant(view: View, reader: Reader, constant: Tensor) -> bool:
 
 def holds_constant(view: View, reader: Reader) -> bool:
     """Whether `add_constant` can."""
-    return reader.layer.bias is not None or _norm_behind(view, reader.node) is not None
+    return reader.layer.bias is not None or norm_behind(view, reader.node) is not None
 
 
-def _norm_behind(view: View, node: fx.Node) -> Norm | None:
+def norm_behind(view: View, node: fx.Node) -> Norm | None:
     """The batch norm that alone reads a node and runs once."""
     user = next(iter(node.users), None)
     layer = view.layer(user)

@@ -88,13 +88,10 @@ def equalise(
     numbers = _numbers(channel_spec(view.module, example))
     stretches, left = _stretches(view, numbers)
     tensors = dict(view.module.named_parameters())
-    total = [torch.ones(()) for _ in stretches]
+    total = _settled(stretches, tensors, settings)
     with torch.no_grad():
-        for _ in range(settings.rounds):
-            moves = [_even_out(stretch, tensors) for stretch in stretches]
-            total = [all_ * now for all_, now in zip(total, moves, strict=True)]
-            if all(float(now.log().abs().max()) <= settings.tolerance for now in moves):
-                break
+        for stretch, factor in zip(stretches, total, strict=True):
+            _apply(stretch, tensors, factor)
     factors = {
         side.parameter.removesuffix(".weight"): all_[side.numbers].flatten()
         for stretch, all_ in zip(stretches, total, strict=True)
@@ -103,20 +100,46 @@ def equalise(
     return Equalised(view.module, tuple(stretch.name for stretch in stretches), left, factors)
 
 
-def _even_out(stretch: Stretch, tensors: Mapping[str, Tensor]) -> Tensor:
-    """One step of one stretch; its factors, by channel number."""
+def _settled(
+    stretches: Sequence[Stretch], tensors: Mapping[str, Tensor], settings: Equalisation
+) -> list[Tensor]:
+    """The factors of all stretches, by channel number, from the largest absolute weights of kernels alone."""
+    names = {side.parameter for stretch in stretches for side in (*stretch.writers, *stretch.readers)}
+    sizes = {name: _largest(tensors[name]) for name in names}
+    total = [torch.ones((), dtype=torch.float64) for _ in stretches]
+    for _ in range(settings.rounds):
+        moves = []
+        for stretch in stretches:
+            moves.append(_factors(stretch, sizes))
+            _apply(stretch, sizes, moves[-1])
+        total = [all_ * now for all_, now in zip(total, moves, strict=True)]
+        if all(float(now.log().abs().max()) <= settings.tolerance for now in moves):
+            break
+    return total
+
+
+def _largest(tensor: Tensor) -> Tensor:
+    """A weight (o, i, *k) as (o, i), float64; a bias as it is."""
+    sizes = tensor.detach().double().cpu().abs()
+    return sizes.flatten(2).amax(2) if sizes.ndim > 2 else sizes
+
+
+def _factors(stretch: Stretch, tensors: Mapping[str, Tensor]) -> Tensor:
+    """What one step multiplies the readers of a stretch with, by channel number."""
     size = 1 + max(int(side.numbers.max()) for side in stretch.writers)
     written, read = torch.zeros(2, size, dtype=torch.float64).unbind()
     for side, into in [*((s, written) for s in stretch.writers), *((s, read) for s in stretch.readers)]:
         if tensors[side.parameter].ndim > 1:  # a bias moves with its channel, but no bits are spent on it
             into.scatter_reduce_(0, side.numbers.flatten(), _ranges(tensors[side.parameter], side), "amax")
     used = (written > 0) & (read > 0)
-    factors = torch.where(used, (written / read.where(used, 1.0)).sqrt(), 1.0)
+    return torch.where(used, (written / read.where(used, 1.0)).sqrt(), 1.0)
+
+
+def _apply(stretch: Stretch, tensors: Mapping[str, Tensor], factors: Tensor) -> None:
     for side in stretch.writers:
         _multiply(tensors[side.parameter], side, 1 / factors)
     for side in stretch.readers:
         _multiply(tensors[side.parameter], side, factors)
-    return factors
 
 
 def _by_channel(tensor: Tensor, side: Side) -> Tensor:
@@ -129,7 +152,7 @@ def _by_channel(tensor: Tensor, side: Side) -> Tensor:
 
 def _ranges(tensor: Tensor, side: Side) -> Tensor:
     """The largest absolute weight of every channel (groups * length,), float64."""
-    return _by_channel(tensor, side).detach().double().cpu().abs().flatten(2).amax(2).flatten()
+    return _by_channel(tensor, side).flatten(2).amax(2).flatten()
 
 
 def _multiply(tensor: Tensor, side: Side, factors: Tensor) -> None:
@@ -153,7 +176,8 @@ def _numbers(spec: ChannelSpec) -> dict[tuple[str, int], Tensor]:
 def _stretches(view: View, numbers: Mapping[tuple[str, int], Tensor]) -> tuple[list[Stretch], dict[str, str]]:
     """All stretches of a network, and why other layers write no channels of one."""
     held = _values(view)
-    found, left = [], {}
+    found: list[Stretch] = []
+    left: dict[str, str] = {}
     for nodes in dict.fromkeys(tuple(value) for value in held.values()):
         writers = [node for node in nodes if type(view.layer(node)) in WEIGHTED]
         readers = list(dict.fromkeys(user for node in nodes for user in node.users if user not in nodes))

@@ -19,7 +19,7 @@ from nasplat.compress.tracing import CONVOLUTIONS, NORMS, Norm, View
 from nasplat.measure.symbolic import plain_word
 
 NODES, TERMS = 96, 12
-"""Nodes of the quadrature, and terms of the Hermite series: beyond them a correlation of 0.9 to the 12th adds little."""
+"""Nodes of the quadrature, and terms of the Hermite series."""
 
 POINTWISE = (
     nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ReLU6, nn.Hardtanh, nn.SiLU, nn.GELU, nn.Hardswish, nn.Hardsigmoid,
@@ -67,7 +67,8 @@ def through(function: Callable[[Tensor], Tensor], before: Moments) -> Moments:
     """Moments of f(x) for x jointly normal with the moments before; f works element by element on (nodes, c).
 
     With x_i = m_i + s_i z and c_n(i) = E[f(x_i) He_n(z)] / sqrt(n!): mean c_0(i), covariance
-    sum over n >= 1 of c_n(i) c_n(j) rho_ij^n (Mehler's formula), to TERMS; variances exact. c_n by Gauss quadrature.
+    sum over n >= 1 of c_n(i) c_n(j) rho_ij^n (Mehler's formula), to TERMS, what is left
+    of variances as one more. c_n by Gauss quadrature.
     """
     places, weights, polynomials = _quadrature()
     deviation = before.covariance.diagonal().clamp_min(0).sqrt()
@@ -80,8 +81,9 @@ def through(function: Callable[[Tensor], Tensor], before: Moments) -> Moments:
     for one in coefficients[1:]:
         power = power * rho
         covariance += power * one[:, None] * one
-    variance = (weights @ values.square() - mean.square()).clamp_min(0)
-    return Moments(mean, covariance.diagonal_scatter(variance), before.numbers)
+    variance = weights @ values.square() - mean.square()
+    rest = (variance - coefficients[1:].square().sum(0)).clamp_min(0).sqrt()
+    return Moments(mean, covariance + power * rho * rest[:, None] * rest, before.numbers)
 
 
 @cache
@@ -165,7 +167,7 @@ def _added(first: Moments, second: Moments) -> Moments | None:
 
 
 def _beside(given: list[Moments]) -> Moments:
-    covariance = torch.block_diag(*(one.covariance for one in given))
+    covariance = cast(Tensor, torch.block_diag(*(one.covariance for one in given)))  # type: ignore[no-untyped-call]
     return Moments(
         torch.cat([one.mean for one in given]), covariance, torch.cat([one.numbers for one in given])
     )
@@ -177,7 +179,8 @@ def _in_float(layer: nn.Module) -> Callable[[Tensor], Tensor]:
 
     def call(values: Tensor) -> Tensor:
         with torch.no_grad():
-            return cast(Tensor, layer(values.to(like, copy=True))).cpu()
+            found: Tensor = layer(values.to(like, copy=True))
+            return found.cpu()
 
     return call
 

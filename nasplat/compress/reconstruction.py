@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nasplat.channels import ChannelSpec
-from nasplat.compress.columns import Reader, add_constant, holds_constant, readers
+from nasplat.compress.columns import Reader, norm_behind, readers
 from nasplat.compress.moments import Moments, moments_of
 from nasplat.compress.regression import refit
 from nasplat.compress.tracing import Rewritten, View, input_of, traced
@@ -22,14 +23,15 @@ from nasplat.errors import NasplatError
 class Reconstruction:
     """How channels are rebuilt.
 
-    ridge: penalty on coefficients, as a share of the mean variance of the kept channels. activations: fit what the
-    layer reads, behind its activation; False fits the filters themselves, as the paper does. intercept: a constant
-    takes up the means, where a bias or a batch norm can hold it.
+    ridge: penalty on coefficients, as a share of the mean square of the kept channels. activations: fit what the
+    layer reads, behind its activation; False fits the filters themselves, as the paper does. variance: a batch norm
+    behind the layer expects the variance that is left of what it was told, so that it does not shrink from layer to
+    layer (in the spirit of arXiv:2211.08403). Only the first matters with batches.
     """
 
     ridge: float = 1e-2
     activations: bool = True
-    intercept: bool = True
+    variance: bool = True
 
 
 STANDARD = Reconstruction()
@@ -47,8 +49,8 @@ def reconstruct(
     """A copy that no longer reads the channels to be removed: what they told is rebuilt from those that stay.
 
     Without data, in the spirit of arXiv:2308.07209: with coefficients s minimising the expected square of
-    x_p - sum_k s_pk x_k plus a ridge, in closed form S = C_pk (C_kk + ridge)^-1, every weight that reads a kept channel
-    gains w_k += sum_p s_pk w_p. The covariances C come from the filters and the batch norms, see `moments_of`.
+    x_p - sum_k s_pk x_k plus a ridge, in closed form S = M_pk (M_kk + ridge)^-1, every weight that reads a kept channel
+    gains sum_p s_pk w_p. The second moments M come from the filters and the batch norms, see `moments_of`.
     With batches of inputs: least squares on activations, layer after layer, each against what it gave in the full
     network, in the spirit of equation 3 of arXiv:1707.06168.
     All shapes stay, and columns of removed channels are zero: cut them as planned. kept (channels,): which channel
@@ -66,7 +68,7 @@ def reconstruct(
     left = {name: why for name, why in left.items() if _loses(spec, name, stays)}
     with torch.no_grad():
         if batches is not None:
-            left |= refit(view, module, losing, stays, batches, settings.ridge, settings.intercept)
+            left |= refit(view, module, losing, stays, batches, settings.ridge)
         else:
             _rebuild(view, spec, losing, stays, settings, left)
     changed = tuple(reader.name for reader in losing if reader.name not in left)
@@ -105,9 +107,7 @@ def _rebuild(
             left[reader.name] = "what it reads does not come from batch norms by known operations"
             _write(reader, reader.by_channel(reader.layer.weight), stays)
             continue
-        intercept = settings.intercept and holds_constant(view, reader)
-        coefficients = _coefficients(held, stays[reader.numbers], settings.ridge, intercept)
-        _fold(view, reader, stays, coefficients, held.mean if intercept else None)
+        _fold(view, reader, stays, held, settings)
 
 
 def _ordered(moments: Moments, numbers: Tensor) -> Moments | None:
@@ -120,25 +120,33 @@ def _ordered(moments: Moments, numbers: Tensor) -> Moments | None:
     return Moments(moments.mean[order], moments.covariance[order][:, order], numbers)
 
 
-def _coefficients(moments: Moments, stays: Tensor, ridge: float, intercept: bool) -> Tensor:
+def _coefficients(moments: Moments, stays: Tensor, ridge: float) -> Tensor:
     """S (removed, kept): the best linear guess of removed channels from the kept ones."""
-    second = moments.covariance
-    if not intercept:
-        second = second + moments.mean * moments.mean[:, None]
+    second = moments.covariance + moments.mean * moments.mean[:, None]
     inside = second[stays][:, stays]
     penalty = ridge * inside.diagonal().mean().clamp_min(1e-12)
     inside = inside + penalty * torch.eye(len(inside), dtype=inside.dtype)
-    return torch.linalg.solve(inside, second[stays][:, ~stays]).T
+    found: Tensor = torch.linalg.solve(inside, second[stays][:, ~stays])
+    return found.T
 
 
-def _fold(view: View, reader: Reader, stays: Tensor, coefficients: Tensor, mean: Tensor | None) -> None:
+def _fold(view: View, reader: Reader, stays: Tensor, held: Moments, settings: Reconstruction) -> None:
     own = stays[reader.numbers]
-    weight = reader.by_channel(reader.layer.weight.detach().double().cpu())
-    removed = weight[:, ~own]
-    weight[:, own] += torch.einsum("opr,pk->okr", removed, coefficients)
-    if mean is not None:
-        add_constant(view, reader, removed.sum(2) @ (mean[~own] - coefficients @ mean[own]))
-    _write(reader, weight, stays)
+    before = reader.by_channel(reader.layer.weight.detach().double().cpu())
+    after = before.clone()
+    after[:, own] += torch.einsum("opr,pk->okr", before[:, ~own], _coefficients(held, own, settings.ridge))
+    after[:, ~own] = 0
+    _write(reader, after, stays)
+    norm = norm_behind(view, reader.node)
+    if settings.variance and norm is not None:
+        variance = cast(Tensor, norm.running_var)
+        share = _variance(after, held) / _variance(before, held).clamp_min(1e-12)
+        variance.copy_(((variance + norm.eps) * share.to(variance) - norm.eps).clamp_min(0))
+
+
+def _variance(weight: Tensor, moments: Moments) -> Tensor:
+    """Variance (o,) of what a weight (o, c, places) gives, places being independent."""
+    return torch.einsum("oir,ij,ojr->o", weight, moments.covariance, weight)
 
 
 def _write(reader: Reader, by_channel: Tensor, stays: Tensor) -> None:

@@ -25,7 +25,6 @@ def refit(
     stays: Tensor,
     batches: Iterable[Tensor],
     ridge: float,
-    intercept: bool,
 ) -> dict[str, str]:
     """Refit the layers of a view that lose channels, in order of running; why some were not.
 
@@ -47,7 +46,7 @@ def refit(
             left[reader.name] = f"{type(reader.layer).__name__} is not refitted on data, only without"
             continue
         wanted = teacher.get_submodule(reader.name)
-        sums = _Sums(reader, stays, intercept and holds_constant(view, reader))
+        sums = _Sums(reader, stays, holds_constant(view, reader))
         for batch in given:
             with _seen(reader.layer) as own, _seen(wanted) as theirs:
                 view.module(batch)

@@ -1,0 +1,105 @@
+"""Networks of eight-bit whole numbers on the CPU, by torch's own kernels."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nasplat.compress.tracing import traced
+from nasplat.errors import MissingExtra, NasplatError
+from nasplat.measure.symbolic import plain_word
+
+
+def quantise(
+    module: nn.Module,
+    example: Tensor | Sequence[Tensor],
+    batches: Iterable[Tensor] | None = None,
+    *,
+    per_channel: bool = True,
+) -> nn.Module:
+    """An int8 copy for the CPU, after training: its operations run on torch's quantised kernels.
+
+    With batches of inputs, static: they are run once to see the ranges of activations, norms and rectifiers are fused
+    with convolutions, and what has no quantised kernel stays in float between conversions. Without, dynamic: linear
+    layers alone, their inputs rounded by the range of each batch, and the module need not trace. Weights are symmetric,
+    with one step for each output channel or one for the tensor. The scheme is that of arXiv:1712.05877, the tools are
+    those of torch.ao.quantization. The result takes no gradients and does not move to a GPU; batches of the shape of
+    `example` and other sizes fit. It is written with `save_quantised`, not with torch.save or torch.export.
+    NasplatError as `traced`, and where this torch has no quantised kernels; MissingExtra where it has no such tool.
+    """
+    if batches is None:
+        return _dynamic(module, per_channel)
+    view = traced(module, example)
+    for node in view.nodes:
+        if plain_word(node) == "relu":  # the tool fuses this form of it only
+            node.op, node.target, node.kwargs = "call_function", F.relu, {}
+    view.graph.recompile()
+    with _quiet():
+        prepare, convert = _tools()
+        prepared = prepare(view.graph, _mapping(per_channel), _inputs(example))
+        _calibrate(prepared, list(batches))
+        return cast(nn.Module, convert(prepared))
+
+
+def _dynamic(module: nn.Module, per_channel: bool) -> nn.Module:
+    """A copy with int8 linear layers."""
+    with _quiet():
+        _tools()
+        from torch.ao import quantization as ao
+
+        weight = ao.default_per_channel_weight_observer if per_channel else ao.default_weight_observer
+        config = ao.QConfig(activation=ao.default_dynamic_quant_observer, weight=weight)
+        own = copy.deepcopy(module).eval()
+        return cast(nn.Module, ao.quantize_dynamic(own, {nn.Linear: config}))
+
+
+def _calibrate(prepared: nn.Module, batches: list[Tensor]) -> None:
+    if not batches:
+        raise NasplatError("batches is empty; give at least one batch of inputs, or None for dynamic int8")
+    with torch.no_grad():
+        for batch in batches:
+            prepared(batch)
+
+
+def _inputs(example: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+    return (example,) if isinstance(example, Tensor) else tuple(example)
+
+
+def _tools() -> tuple[Any, Any]:
+    """Prepare and convert; torch announces that they will move to a package of its own."""
+    if torch.backends.quantized.engine in ("none", "NoQEngine"):
+        raise NasplatError("this build of torch has no int8 kernels; install one for x86 or ARM processors")
+    try:
+        from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
+    except ImportError as error:
+        raise MissingExtra(
+            f"torch {torch.__version__} has no torch.ao.quantization; install torch 2.13 or older for int8"
+        ) from error
+    return prepare_fx, convert_fx
+
+
+def _mapping(per_channel: bool) -> Any:
+    """What is observed and rounded."""
+    from torch.ao import quantization as ao
+
+    engine = torch.backends.quantized.engine
+    if per_channel:
+        return ao.get_default_qconfig_mapping(engine)
+    default = ao.get_default_qconfig(engine)
+    config = ao.QConfig(activation=default.activation, weight=ao.default_weight_observer)
+    return ao.QConfigMapping().set_global(config)
+
+
+class _quiet(warnings.catch_warnings):  # noqa: N801  # a context manager, as that is
+    """No warnings of the tool: that it will move, and how it rounds."""
+
+    def __enter__(self) -> Any:
+        found = super().__enter__()
+        warnings.simplefilter("ignore")
+        return found
