@@ -70,6 +70,24 @@ class PruningSpace(Space):
             raise NasplatError("the plan counts no multiply-adds or parameters, so it has no ratio")
         return (plan.macs[1] / plan.macs[0]) / (plan.params[1] / plan.params[0])
 
+    def likely_ratios(
+        self, archs: Sequence[Mapping[str, Any]], values: Sequence[float], seed: int = 0
+    ) -> tuple[float, float, float]:
+        """Where the ratio of good architectures lies: what a first study says to the filter of the next.
+
+        archs and their values (n,), higher is better, of about equal size, since ratios of winners differ by regime.
+        The empirical bootstrap of RegNet (arXiv:2003.13678): of the best of a quarter of them, drawn 2,500 times with
+        replacement, the 2.5, 50 and 97.5 percentiles.
+        """
+        if not archs or len(archs) != len(values):
+            raise NasplatError(f"{len(archs)} architectures have {len(values)} values: give one for each")
+        ratios = np.array([self.ratio(arch) for arch in archs])
+        rng = np.random.default_rng(seed)
+        drawn = rng.integers(len(archs), size=(2500, max(1, len(archs) // 4)))
+        best = drawn[np.arange(2500), np.asarray(values)[drawn].argmax(axis=1)]
+        low, middle, high = (float(p) for p in np.percentile(ratios[best], [2.5, 50, 97.5]))
+        return low, middle, high
+
     @cached_property
     def _importance(self) -> Tensor:
         network = self.network

@@ -139,6 +139,18 @@ def test_a_ratio_filter_leaves_the_architectures_near_it(folder: Path) -> None:
     assert near.sample(np.random.default_rng(0)) in wanted
 
 
+def test_the_bootstrap_finds_the_ratio_that_good_architectures_share(folder: Path) -> None:
+    space = made(folder, ratios=[0.25, 0.5, 0.75, 1.0])
+    archs = list(space.enumerate())
+    low, middle, high = space.likely_ratios(archs, [-abs(space.ratio(arch) - 1.2) for arch in archs])
+    ratios = [space.ratio(arch) for arch in archs]
+    assert low <= middle <= high
+    assert middle == pytest.approx(1.2, abs=0.1)
+    assert high - low < max(ratios) - min(ratios)
+    with pytest.raises(NasplatError, match="16 architectures have 0 values"):
+        space.likely_ratios(archs, [])
+
+
 def test_other_weights_and_other_files_make_other_hashes(folder: Path) -> None:
     hashes = {
         made(folder).hash,
