@@ -167,10 +167,10 @@ def _say(found: Pruned, folder: Path) -> None:
         typer.echo(
             "the target was planned by measurement, and the last measurement misses it: see the spread"
         )
-    if about["metric"] is None:
+    if "metric" not in about:
         typer.echo(about["data"])
     typer.echo(f"{'pruned' if found.fresh else 'already pruned, nothing to do'}: {folder}")
-    typer.echo(f"trial {found.trial}, beside others: nasplat front {found.page}")
+    typer.echo(f"trial {found.trial}, beside others: nasplat front {folder.parent / found.page.name}")
 
 
 def _table(about: Mapping[str, Any]) -> pd.DataFrame:
