@@ -18,7 +18,8 @@ class Small(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = torch.relu(self.bn1(self.conv1(x)))
         x = nn.functional.max_pool2d(torch.relu(self.conv2(x)), 3)
-        return self.head(torch.relu(self.hidden(x.flatten(1))))
+        logits: Tensor = self.head(torch.relu(self.hidden(x.flatten(1))))
+        return logits
 
 
 class Baked(Small):
@@ -27,7 +28,8 @@ class Baked(Small):
     def forward(self, x: Tensor) -> Tensor:
         x = torch.relu(self.bn1(self.conv1(x)))
         x = nn.functional.max_pool2d(torch.relu(self.conv2(x)), 3)
-        return self.head(torch.relu(self.hidden(x.reshape(-1, 48))))
+        logits: Tensor = self.head(torch.relu(self.hidden(x.reshape(-1, 48))))
+        return logits
 
 
 class Branching(Small):

@@ -15,6 +15,7 @@ from nasplat.study.pruning import Finetuning, PruneOrder, prune_model, training
 from nasplat.study.pruning.fit import fit_metanet
 from nasplat.study.pruning.page import read_page
 from nasplat.study.pruning.run import Delivery
+from nasplat.supernet import train_network
 
 PAGE = """
 [data]
@@ -84,7 +85,7 @@ def test_an_interrupted_fit_goes_on_to_the_same_metanetwork(
 ) -> None:
     whole = fit_metanet(read_page(page), place / "whole").pruner
     trained: list[int] = []
-    train = training.train_network
+    train = train_network
 
     def dies(*given: object, **more: object) -> None:
         trained.append(1)

@@ -14,8 +14,8 @@ from nasplat import count_macs, count_params, load_bundle, open_study
 from nasplat.data import evaluate, load_data
 from nasplat.errors import ExportError, NasplatError, StoreError
 from nasplat.export import check_bundle
-from nasplat.prune import load_plan
-from nasplat.study.pruning import Delivery, Finetuning, PruneOrder, plan_model, prune_model, run
+from nasplat.prune import PruneSettings, load_plan
+from nasplat.study.pruning import Delivery, Finetuning, PruneOrder, plan_model, prune_model, record, run
 from nasplat.study.pruning.figures import judged
 from nasplat.study.pruning.model import load_subject
 
@@ -87,7 +87,7 @@ def test_what_died_between_the_bundle_and_its_row_is_written_down_by_the_next_ca
     order: Order, delivery: Deliver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(run.Book, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(record.Book, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             prune_model(order(), delivery())
     found = prune_model(order(), delivery())
@@ -183,3 +183,10 @@ def test_figures_leave_the_network_on_the_cpu_and_in_its_mode(place: Path) -> No
     assert json.dumps(found.as_json())
     assert not module.training
     assert found.latency.protocol["batch"] == 3
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_network_is_finetuned_and_measured_on_a_gpu(order: Order, delivery: Deliver) -> None:
+    pruned = prune_model(order(settings=PruneSettings(device="cuda", batch=2)), delivery())
+    assert pruned.card["pruned"]["after"]["latency"]["device"]["kind"] == "cuda"
+    assert {t.device.type for t in load_bundle(pruned.bundle.folder).state_dict().values()} == {"cpu"}
