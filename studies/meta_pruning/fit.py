@@ -48,7 +48,7 @@ class Metanet:
 
 METANETS = {
     "prune_cifar_resnets": Metanet(RESNETS, MetaSettings(epochs=20, drops=(14,))),
-    "prune_vggs": Metanet(VGGS, MetaSettings(epochs=20, drops=(14,))),
+    "prune_vggs": Metanet(VGGS, MetaSettings(epochs=20, rate=3e-3, drops=(14,))),
 }
 
 
