@@ -17,6 +17,7 @@ from nasplat.errors import NasplatError
 from nasplat.prune.masked import Kept
 
 M = TypeVar("M", bound=nn.Module)
+FORM = "give a network of the form that was planned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,11 @@ def cut_module(module: M, cuts: Cuts, attributes: Mapping[str, Mapping[str, Any]
         state[id(tensor)] = (
             nn.Parameter(smaller, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else smaller
         )
+    parts = dict(module.named_modules(remove_duplicate=False))
+    if unknown := attributes.keys() - parts.keys():
+        raise NasplatError(
+            f"the plan sets sizes of {min(unknown)!r}, which this {type(module).__name__} has not: {FORM}"
+        )
     result = copy.deepcopy(module, dict(state))
     for name, values in attributes.items():
         for attribute, value in values.items():
@@ -110,5 +116,5 @@ def _check(name: str, tensor: Tensor | None, cuts: Sequence[Cut], owner: str) ->
             found = f"no {name!r}" if tensor is None else f"{name!r} of shape {tuple(tensor.shape)}"
             raise NasplatError(
                 f"the plan is for a network whose {name!r} has {cut.size} places on axis {cut.axis}; this {owner} has "
-                f"{found}: give a network of the form that was planned"
+                f"{found}: {FORM}"
             )

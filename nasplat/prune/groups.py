@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -114,17 +114,37 @@ def tied(groups: Sequence[Group], rows: int = 1) -> Group:
 
 
 def spared(spec: ChannelSpec, groups: Sequence[Group], patterns: Sequence[str]) -> set[str]:
-    """Groups that hold a channel of a module, a parameter or a space that one of some glob patterns names."""
-    owned: set[int] = set()
-    for slot in spec.slots:
-        module = slot.parameter.rpartition(".")[0]
-        if slot.axis == 0 and any(fnmatchcase(slot.parameter, p) or fnmatchcase(module, p) for p in patterns):
-            owned.update(np.unique(slot.channels).tolist())
-    return {
-        group.name
-        for group in groups
-        if any(fnmatchcase(group.name, p) for p in patterns) or not owned.isdisjoint(group.channels.tolist())
+    """Groups that one of some glob patterns names, or that hold what a module or a parameter of such a name gives."""
+    owned = {
+        channel for name, given in _given(spec) if named(name, patterns) for channel in given.ravel().tolist()
     }
+    return {g.name for g in groups if matches(g.name, patterns) or not owned.isdisjoint(g.channels.tolist())}
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a glob pattern fits a name."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def named(parameter: str, patterns: Iterable[str]) -> bool:
+    """Whether a glob pattern fits the name of a parameter, or of the module that holds it."""
+    return matches(parameter, patterns) or matches(parameter.rpartition(".")[0], patterns)
+
+
+def _given(spec: ChannelSpec) -> Iterator[tuple[str, Numbers]]:
+    """Tensors and the channels that come out where they are used: of a matrix those of its rows, or of its columns
+    where these are what it gives, as in embeddings and transposed convolutions."""
+    structure = spec.structure
+    for block in structure.blocks:
+        yield block.parameter, spec.channel_of[block.targets]
+    for vector in structure.vectors:
+        yield vector.parameter, spec.channel_of[vector.nodes]
+    known = {block.parameter for block in structure.blocks} | {
+        vector.parameter for vector in structure.vectors
+    }
+    for slot in spec.slots:
+        if slot.parameter not in known:  # a parameter that is used as it stands
+            yield slot.parameter, slot.channels
 
 
 def _inside(space: ChannelSpace, blocks: int) -> Numbers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -192,7 +193,11 @@ def _group(entry: Mapping[str, Any]) -> PrunedGroup:
 
 def _cut(name: str, entry: Mapping[str, Any]) -> Cut:
     keep = tuple(tuple(int(place) for place in row) for row in entry["keep"])
-    return Cut(name, int(entry["axis"]), int(entry["size"]), keep)
+    axis, size = int(entry["axis"]), int(entry["size"])
+    rising = all(a < b for row in keep for a, b in pairwise((-1, *row, size)))
+    if axis < 0 or not keep or not rising:
+        raise ValueError(f"places of {name!r} on axis {axis} that do not rise from 0 to {size - 1}")
+    return Cut(name, axis, size, keep)
 
 
 def _pair(entry: Any, kind: Any) -> Any:

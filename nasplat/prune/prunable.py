@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from nasplat.channels import ChannelSpec, channel_spec
 from nasplat.channels.permutation import channels
 from nasplat.channels.tracing import Example
+from nasplat.errors import NasplatError, expected_one_of
 from nasplat.measure.size import evaluating
 from nasplat.prune.adapting import Attribute, resized
 from nasplat.prune.costs import Sizes, count
@@ -124,6 +125,9 @@ def prunable(module: nn.Module, example: Example, choice: Choice = Choice()) -> 
 
 def _probed(module: nn.Module, examples: tuple[Tensor, ...], spec: ChannelSpec, choice: Choice) -> Prunable:
     whole = find_groups(spec)
+    names = [group.name for group in whole]
+    _check_patterns("keep", choice.keep, names, [*dict(module.named_modules()), *spec.structure.shapes])
+    _check_patterns("trust", choice.trust, names, [])
     stay = spared(spec, whole, choice.keep)
     wanted = [g for g in whole if g.name not in stay and (choice.blocks or g.kind != "blocks")]
     wanted = [g for g in wanted if choice.inside or g.kind != "inside"]
@@ -145,6 +149,16 @@ def _probed(module: nn.Module, examples: tuple[Tensor, ...], spec: ChannelSpec, 
         closed=False,
     )  # fmt: skip
     return _closed(free, found.tried)
+
+
+def _check_patterns(what: str, patterns: Sequence[str], groups: Sequence[str], others: Sequence[str]) -> None:
+    """NasplatError: a pattern that fits nothing."""
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in (*groups, *others)):
+            modules = "module, parameter or " if others else ""
+            raise NasplatError(
+                f"{what} names {pattern!r}, which is no {modules}group; {expected_one_of(pattern, groups)}"
+            )
 
 
 def _pruned(group: Group, kept: Kept) -> PrunedGroup:

@@ -154,6 +154,41 @@ def test_what_is_to_stay_stays() -> None:
     assert plan.frozen["conv1"] == "it was asked to stay"
 
 
+@pytest.mark.parametrize(
+    ("keep", "whole"),
+    [
+        ("body", {"body"}),
+        ("*.norm", {"body"}),
+        ("up", {"up"}),
+        ("up.weight", {"up"}),
+        ("table", {"table"}),
+        ("fc", set()),
+    ],
+)
+def test_a_layer_that_is_to_stay_keeps_what_it_gives_and_not_what_it_reads(
+    keep: str, whole: set[str]
+) -> None:
+    module = Upward().eval()
+    plan = plan_pruning(
+        module, torch.arange(6).reshape(2, 3), keep_ratio=0.5, settings=PruneSettings(keep=(keep,))
+    )
+    assert {group.name for group in plan.groups if group.after == group.before or group.reason} == whole
+
+
+class Upward(nn.Module):
+    """An embedding, a convolution with a norm, and a transposed one, whose weight has the inputs first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.body = nn.Embedding(6, 4), nn.Conv1d(4, 6, 1)
+        self.inner = nn.ModuleDict({"norm": nn.BatchNorm1d(6)})
+        self.up, self.fc = nn.ConvTranspose1d(6, 8, 2, bias=False), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.inner["norm"](self.body(self.table(x).transpose(1, 2))))
+        return self.fc(torch.relu(self.up(x)).mean(2))
+
+
 def planned_anew(keep: tuple[str, ...]) -> tuple[Plan, nn.Module, Tensor]:
     module, x = network("resnet20").module, network("resnet20").examples[0]
     plan = plan_pruning(module, x, "l2", speedup=1.3, settings=PruneSettings(keep=keep))
