@@ -41,7 +41,8 @@ class Rounding:
         step = (largest / ((2**self.bits - 1) / 2)).clamp_min(torch.finfo(weight.dtype).eps)
         step = step.reshape(-1, *[1] * (weight.ndim - 1)) if self.per_channel else step
         lowest = -(2 ** (self.bits - 1))
-        return (weight.detach() / step).round().clamp(lowest, -lowest - 1) * step
+        rounded: Tensor = (weight.detach() / step).round().clamp(lowest, -lowest - 1) * step
+        return rounded
 
 
 INT8 = Rounding()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,15 +26,13 @@ def factorise(
     """A copy in which linear layers and convolutions are two thinner ones each, by truncated singular values.
 
     A linear weight (o, i) becomes (r, i) and (o, r); a convolution (o, i, *k) becomes r filters of the same form and a
-    1x1 convolution of them, as in arXiv:1511.06067's second scheme for o x (i k). Exactly one of rank (one for all, or
+    1x1 convolution of them (section 3.1 of arXiv:1505.06798). Exactly one of rank (one for all, or
     by name of a layer) and energy (0 to 1: the least rank that keeps this share of the sum of squared singular
     values). The nearest of that rank in the Frobenius norm. names: patterns of layers to look at. left: layers whose
     factors would not be smaller than they are, grouped convolutions, and shared weights. NasplatError for a rank or an
     energy that cannot be, and for names that no layer has.
     """
     _check(rank, energy)
-    import copy
-
     own = copy.deepcopy(module).eval()
     layers = {name: layer for name, layer in own.named_modules() if type(layer) in FACTORED}
     chosen = {n: layer for n, layer in layers.items() if any(fnmatchcase(n, one) for one in names)}
@@ -105,17 +104,15 @@ def _pair(layer: nn.Module, rank: int | None, energy: float | None) -> nn.Sequen
 
 def _layers(layer: nn.Module, rank: int) -> tuple[nn.Module, nn.Module]:
     """Fresh layers of the two factors."""
-    weight, bias = cast(Tensor, layer.weight), layer.bias is not None
-    place = {"device": weight.device, "dtype": weight.dtype}
+    bias = layer.bias is not None
+    weight = cast(Tensor, layer.weight)
+    place: dict[str, Any] = {"device": weight.device, "dtype": weight.dtype}
     if isinstance(layer, nn.Linear):
-        return nn.Linear(layer.in_features, rank, bias=False, **place), nn.Linear(
-            rank, layer.out_features, bias=bias, **place
-        )
+        narrow = nn.Linear(layer.in_features, rank, bias=False, device=weight.device, dtype=weight.dtype)
+        return narrow, nn.Linear(rank, layer.out_features, bias, device=weight.device, dtype=weight.dtype)
     conv = cast(nn.Conv2d, layer)
-    form = {
-        name: getattr(conv, name) for name in ("kernel_size", "stride", "padding", "dilation", "padding_mode")
-    }
-    kind = type(conv)
-    return kind(conv.in_channels, rank, bias=False, **form, **place), kind(
-        rank, conv.out_channels, 1, bias=bias, **place
-    )
+    words = ("kernel_size", "stride", "padding", "dilation", "padding_mode")
+    kind: type[nn.Conv2d] = type(conv)
+    form: dict[str, Any] = {word: getattr(conv, word) for word in words}
+    first = kind(conv.in_channels, rank, bias=False, **form, **place)
+    return first, kind(rank, conv.out_channels, 1, bias=bias, **place)

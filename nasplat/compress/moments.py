@@ -187,10 +187,14 @@ def _in_float(layer: nn.Module) -> Callable[[Tensor], Tensor]:
 
 def _called(node: fx.Node) -> Callable[[Tensor], Tensor]:
     """The function or method that a node calls, with its other arguments."""
-    function = getattr(torch.Tensor, node.target) if isinstance(node.target, str) else node.target
-    return lambda values: cast(
-        Tensor, cast(Callable[..., Tensor], function)(values.clone(), *node.args[1:], **node.kwargs)
-    )
+    found = getattr(torch.Tensor, node.target) if isinstance(node.target, str) else node.target
+    function = cast(Callable[..., Tensor], found)
+
+    def call(values: Tensor) -> Tensor:
+        result: Tensor = function(values.clone(), *node.args[1:], **node.kwargs)
+        return result
+
+    return call
 
 
 def _is_elementwise(view: View, node: fx.Node) -> bool:

@@ -51,8 +51,7 @@ def _dynamic(module: nn.Module, per_channel: bool) -> nn.Module:
     """A copy with int8 linear layers."""
     with _quiet():
         _tools()
-        from torch.ao import quantization as ao
-
+        ao = _torch_ao()
         weight = ao.default_per_channel_weight_observer if per_channel else ao.default_weight_observer
         config = ao.QConfig(activation=ao.default_dynamic_quant_observer, weight=weight)
         own = copy.deepcopy(module).eval()
@@ -84,10 +83,15 @@ def _tools() -> tuple[Any, Any]:
     return prepare_fx, convert_fx
 
 
+def _torch_ao() -> Any:
+    from torch.ao import quantization
+
+    return quantization
+
+
 def _mapping(per_channel: bool) -> Any:
     """What is observed and rounded."""
-    from torch.ao import quantization as ao
-
+    ao = _torch_ao()
     engine = torch.backends.quantized.engine
     if per_channel:
         return ao.get_default_qconfig_mapping(engine)
