@@ -1,4 +1,4 @@
-"""The networks of the study: those that are pruned, and those that a metanetwork learns from; trained once, kept as files.
+"""The networks of the study, those that are pruned and those that metanetworks learn from: trained once, kept as files.
 
 A network NAME is two files of a folder: NAME.safetensors, and NAME.json with its form and how it was trained.
 """
