@@ -13,19 +13,19 @@ from nasplat.prune.scores.evidence import Evidence
 from nasplat.prune.scores.gradients import Slopes, slopes, trained_slots
 from nasplat.prune.scores.members import check_words, importance, summed
 
-ESTIMATES = ("hutchinson", "fisher")
+ESTIMATES = ("fisher", "hutchinson")
 
 
 @dataclass(frozen=True, slots=True)
 class Hessian:
     """Half the sum of h w^2 over each member of a channel, h the diagonal of the loss' Hessian at a weight w.
 
-    estimate "hutchinson": h = E[z * Hz], z random signs, `samples` draws for each batch, of the true Hessian, so that
-    importances may be negative; exact where the Hessian is diagonal. "fisher": the squared gradient of each batch,
-    the empirical Fisher where batches are single examples.
+    estimate "fisher": h is the mean of squared gradients of batches, the empirical Fisher where batches are single
+    examples: cheap, never negative. "hutchinson": h = E[z * Hz], z random signs, `samples` draws for each batch, of the
+    true Hessian, so that importances may be negative; exact where the Hessian is diagonal.
     """
 
-    estimate: str = "hutchinson"
+    estimate: str = "fisher"
     samples: int = 4
     reduction: str = "sum"
     normaliser: str = "none"
@@ -39,8 +39,8 @@ class Hessian:
             )
 
     def __call__(self, evidence: Evidence) -> Tensor:
-        """Importance (channels,). Cost for each batch: a pass and its gradient, and with "hutchinson" `samples`
-        backward passes through both. NasplatError without `loss`.
+        """Importance (channels,). Cost for each batch: a forward and a backward pass, and with "hutchinson"
+        `samples` backward passes through both. NasplatError without `loss`.
         """
         slots = trained_slots(evidence, self.kinds)
         names = sorted({slot.parameter for slot in slots})

@@ -14,15 +14,15 @@ from nasplat.prune.scores.members import Members, check_words, importance, summe
 
 @dataclass(frozen=True, slots=True)
 class Taylor:
-    """The size of the sum of weight times gradient over each member of a channel, to a power, mean over batches.
+    """First-order change of the loss, summed over each member of a channel, to a power, mean over batches.
 
-    That sum is the derivative of the loss by a factor of 1 on the member. power 2 is eq. 8 of the paper, which sums
-    over the layers that share a channel; power 1 is its root for each member. joint=False sums absolute values of
-    single weights instead. Removing all of a channel changes the loss in first order by one member's sum, not by all.
+    joint=False sums |w g| of single weights w with gradients g; joint=True takes |sum of w g|, the derivative of the
+    loss by a factor of 1 on the member, and with power=2 is eq. 8 of the paper, which adds over layers that share a
+    channel.
     """
 
-    power: float = 2.0
-    joint: bool = True
+    power: float = 1.0
+    joint: bool = False
     reduction: str = "sum"
     normaliser: str = "none"
     kinds: tuple[str, ...] = ("weight", "scale")

@@ -22,7 +22,7 @@ def test_a_diagonal_hessian_is_exact_with_one_draw() -> None:
 
     one = traced(network, torch.randn(4, 2).double(), loss=loss)
     first, second = ((h * layer.weight.detach() ** 2 / 2) for h, layer in zip(bends, network, strict=True))
-    torch.testing.assert_close(Hessian(samples=1)(one)[2:5], first.sum(1) + second.sum(0))
+    torch.testing.assert_close(Hessian("hutchinson", samples=1)(one)[2:5], first.sum(1) + second.sum(0))
 
 
 def test_draws_lie_around_the_diagonal_of_the_full_hessian_as_far_as_their_variance_says() -> None:
@@ -46,7 +46,7 @@ def test_draws_lie_around_the_diagonal_of_the_full_hessian_as_far_as_their_varia
     bent = belongs[:, :, None] * (h - h.diagonal().diag()) * (w**2 / 2)[:, None]
     deviation = ((bent + bent.mT) ** 2).sum((1, 2)).div(2).sqrt()
     draws = 400
-    found = Hessian(samples=draws)(traced(network, x, loss=classified((x,), 1)))[2:5]
+    found = Hessian("hutchinson", samples=draws)(traced(network, x, loss=classified((x,), 1)))[2:5]
     assert bool(((found - expected).abs() < 3 * deviation / draws**0.5).all())
     assert bool((3 * deviation / draws**0.5 < expected.abs().max()).all())
 
@@ -68,7 +68,7 @@ def test_a_piecewise_linear_loss_has_no_bend() -> None:
     one = traced(
         network, torch.ones(1, 2).double(), loss=lambda module: [module(torch.ones(1, 2).double()).sum()]
     )
-    assert bool((Hessian()(one) == 0).all())
+    assert bool((Hessian("hutchinson")(one) == 0).all())
 
 
 def test_an_unknown_estimate_is_told() -> None:

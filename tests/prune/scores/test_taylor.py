@@ -33,7 +33,7 @@ def test_the_score_of_a_member_is_the_difference_of_losses_when_it_is_scaled(nam
         return found.item()
 
     generator = torch.Generator().manual_seed(0)
-    everything = Taylor(power=1, reduction="sum")(Evidence(one.module, one.example, one.spec, losses))
+    everything = Taylor(1, joint=True)(Evidence(one.module, one.example, one.spec, losses))
     for channel in torch.randint(count, (4,), generator=generator).tolist():
         own = [slot for slot in slots if (slot.channels == channel).any()]
         slopes = [(loss(slot, channel, small) - loss(slot, channel, -small)) / (2 * small) for slot in own]
@@ -48,8 +48,8 @@ def test_scaling_the_output_of_a_norm_scales_its_scale_and_shift() -> None:
     by_scale, by_shift = torch.autograd.grad(loss, [norm.weight, norm.bias])
     gate = by_scale * norm.weight + by_shift * norm.bias
     alone = Evidence(one.module, one.example, one.spec, classified(one.example, 1))
-    readers = Taylor(power=1, reduction="sum", kinds=("weight",))(alone)
-    first = Taylor(power=1, reduction="first", kinds=("weight",))(alone)
+    readers = Taylor(1, joint=True, kinds=("weight",))(alone)
+    first = Taylor(1, joint=True, reduction="first", kinds=("weight",))(alone)
     torch.testing.assert_close((readers - first)[3:5], gate.abs()[:2].detach())
 
 
@@ -73,13 +73,14 @@ def test_batches_are_averaged_after_the_square_and_the_module_stays_as_it_was() 
     before = copy.deepcopy(one.module.state_dict())
     for tensor in one.module.parameters():
         tensor.requires_grad_(False)
-    both = SCORES["taylor"](one)
+    score = Taylor(2, joint=True)
+    both = score(one)
 
     def only(batch: int) -> torch.Tensor:
         def loss(module):
             yield list(classified(one.example, 2)(module))[batch]
 
-        return SCORES["taylor"](Evidence(one.module, one.example, one.spec, loss))
+        return score(Evidence(one.module, one.example, one.spec, loss))
 
     torch.testing.assert_close(both, (only(0) + only(1)) / 2)
     assert all(p.grad is None and not p.requires_grad for p in one.module.parameters())
