@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nasplat.errors import InvalidStudy
+from nasplat.errors import InvalidStudy, NasplatError
 from nasplat.files import json_hash, write_atomic
 from nasplat.space import Arch
 from nasplat.store import Outcome, Proposal, SpaceRecord, Store, StudyRecord, worker_name
@@ -60,6 +60,14 @@ class Book:
         """What is left of the network, as a space."""
         about = dict(self.about)
         return SpaceRecord(json_hash({"pruned": about}), "pruned", about)
+
+    def free(self) -> Book:
+        """The same book; under a longer name where the name is that of another network's runs, or on other data."""
+        try:
+            self.check()
+        except NasplatError:
+            return replace(self, name=f"{self.name}-{json_hash(dict(self.about))[:6]}")
+        return self
 
     def check(self) -> None:
         """Raise where runs cannot be written down here: StoreError or InvalidStudy. Nothing is written."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -169,7 +170,9 @@ def _book(work: Work, delivery: Delivery) -> Book:
     task = None if data is None else (data.task.metric, data.task.direction)
     folder = delivery.folder.resolve().parent
     url = STORE if delivery.store is None else _absolute(delivery.store)
-    return Book(folder, url, delivery.name or "-".join(words), objectives(task, latency), about)
+    named = delivery.name or re.sub(r"[^\w.-]+", "-", "-".join(words)).strip("-.")
+    book = Book(folder, url, named, objectives(task, latency), about)
+    return book if delivery.name else book.free()
 
 
 def _absolute(url: str) -> str:

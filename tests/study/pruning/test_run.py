@@ -177,6 +177,17 @@ def test_runs_that_cannot_be_compared_need_a_study_of_their_own(
     assert not (place / "b").exists()
 
 
+def test_networks_of_one_name_get_studies_of_their_own_unless_they_are_named(
+    order: Order, delivery: Deliver
+) -> None:
+    first = prune_model(order(), delivery("a"))
+    second = prune_model(order(weights=None), delivery("b"))
+    assert first.page.name == "prunes-small.toml"
+    assert second.page.name.startswith("prunes-small-")
+    assert len(open_study(second.page).frame) == 1
+    assert not prune_model(order(weights=None), delivery("b")).fresh
+
+
 def test_figures_leave_the_network_on_the_cpu_and_in_its_mode(place: Path) -> None:
     module = load_subject("nets.py:small").module
     found = judged(module, torch.randn(3, 1, 6, 6), "cpu", None)
