@@ -137,7 +137,8 @@ class SetAwareNetwork(nn.Module):
         backward pass said of it, see `marks_of`."""
         standard = self.standard(graph)
         state: GraphState = self.backbone(MarkedGraph(standard.structure, standard.tensors, marks))
-        return self.read_out(state.nodes, marks, units)
+        found: Tensor = self.read_out(state.nodes, marks, units)
+        return found
 
     def marks_of(self, there: Tensor, features: Tensor) -> Tensor:
         """there (m, nodes), features (m, nodes, FEATURES) in the unit of the loss -> what is read, (m, nodes, marks).

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from nasplat.channels.structure import Numbers
 from nasplat.errors import NasplatError
 from nasplat.prune.costs import Cost
 from nasplat.prune.masked import Kept
@@ -19,28 +20,38 @@ Values: TypeAlias = NDArray[np.float64]
 Judge: TypeAlias = Callable[[Kept], Values]
 """What each unit is worth, (units,), given what is still there; above 0, in one unit for all masks."""
 
+Check: TypeAlias = Callable[[Kept, Numbers], Values]
+"""The same of some units (k,), by trying: (k,)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Steps:
     """How units are removed. steps: how often they are judged, the cost falling by equal shares from the whole network
     to the limit. per_cost: whether what counts is the worth of a unit for each bit of cost that it frees, or its worth
-    alone. least: the units that stay in every group.
+    alone. least: the units that stay in every group. tried: so many units that seem cheapest are really tried in each
+    step, and only then the cheapest go.
     """
 
     steps: int = 16
     per_cost: bool = True
     least: int = 1
+    tried: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.least < 1:
-            raise NasplatError(f"{self}: expected steps and units that stay from 1")
+        if self.steps < 1 or self.least < 1 or self.tried < 0:
+            raise NasplatError(f"{self}: expected steps and units that stay from 1, and tried from 0")
 
 
 STEPS = Steps()
 
 
-def remove(units: Units, judge: Judge, cost: Cost, limit: float, steps: Steps = STEPS) -> Kept:
-    """What stays at a cost of at most `limit`. NasplatError: that cannot be met; says the least that can."""
+def remove(
+    units: Units, judge: Judge, cost: Cost, limit: float, steps: Steps = STEPS, check: Check | None = None
+) -> Kept:
+    """What stays at a cost of at most `limit`. check: asked about `steps.tried` units in each step.
+
+    NasplatError: the limit cannot be met; says the least that can.
+    """
     kept = units.whole()
     whole, least = cost(kept), cost(_barest(units, steps.least))
     if least > limit:
@@ -50,9 +61,13 @@ def remove(units: Units, judge: Judge, cost: Cost, limit: float, steps: Steps = 
     for step in range(steps.steps):
         goal = limit if step + 1 == steps.steps else whole * (limit / whole) ** ((step + 1) / steps.steps)
         if cost(kept) > goal:
-            kept = _cheapest(
-                units, kept, _keys(units, judge(kept), cost, kept, steps), cost, goal, steps.least
-            )
+            worth = judge(kept)
+            keys = _keys(units, worth, cost, kept, steps)
+            if steps.tried and check is not None:
+                cheapest = np.argsort(keys, kind="stable")[: min(steps.tried, int(np.isfinite(keys).sum()))]
+                worth[cheapest] = check(kept, cheapest)
+                keys = _keys(units, worth, cost, kept, steps)
+            kept = _cheapest(units, kept, keys, cost, goal, steps.least)
     return kept
 
 

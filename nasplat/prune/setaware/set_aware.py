@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nasplat.channels import ChannelSpec
+from nasplat.channels.structure import Numbers
 from nasplat.errors import NasplatError
 from nasplat.prune.costs import Cost
 from nasplat.prune.masked import Kept, checked_kept
@@ -18,11 +19,13 @@ from nasplat.prune.meta.data_models import DataModel, Example, data_model
 from nasplat.prune.prunable import Choice, prunable
 from nasplat.prune.scores import Evidence, Loss
 from nasplat.prune.setaware.card import Card, find_set_aware, read_set_aware, write_set_aware
+from nasplat.prune.setaware.examples import rises_of
 from nasplat.prune.setaware.lessons import masked_graph
 from nasplat.prune.setaware.network import SetAwareNetwork
 from nasplat.prune.setaware.removal import STEPS, Steps, Values, remove
 from nasplat.prune.setaware.taylor import FEATURES, taylor_features
 from nasplat.prune.setaware.units import Units
+from nasplat.prune.trials import Trials
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,13 +93,15 @@ class SetAware:
     ) -> Kept:
         """Which channels stay, (channels,), at a cost of at most `limit`: the cheapest few percent go, then the rest is
         judged anew. cost: of what stays, such as `prunable(module, example).macs`. Groups that cannot be cut stay.
+        loss: of training data; read by one that takes a backward pass, and to try units, see `Steps`.
 
         NasplatError: the limit cannot be met; DataError: a network outside the family.
         """
         groups = prunable(module, example, Choice()).groups
         model = data_model(module, example)
         units = Units.of(model.spec, groups)
-        return remove(units, self.judge(model, units, loss), cost, limit, steps)
+        judgement = self.judge(model, units, loss)
+        return remove(units, judgement, cost, limit, steps, None if loss is None else judgement.tried)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,6 +112,7 @@ class Judgement:
     model: DataModel
     units: Units
     loss: Loss | None
+    _trials: list[Trials] = field(default_factory=list)
 
     @torch.no_grad()
     def __call__(self, kept: Kept) -> Values:
@@ -115,6 +121,20 @@ class Judgement:
         marks = network.marks_of(there, self._features(kept)[None])
         predicted = network(graph, marks, self.units)[0]
         found: Values = network.worth(predicted).double().numpy()
+        return found
+
+    def tried(self, kept: Kept, candidates: Numbers) -> Values:
+        """What some units are really worth, (candidates,)."""
+        if self.loss is None:
+            raise NasplatError(
+                "units are tried on training data: give `loss`, which yields a loss for each batch"
+            )
+        if not self._trials:
+            norms = self.set_aware.card.walks.norms
+            self._trials.append(Trials(self.model.module, self.model.spec, self.loss, norms))
+        rises = rises_of(self._trials[0], self.units, kept, candidates)[candidates]
+        scale = float(self.set_aware.network.scale)
+        found: Values = rises + np.sqrt(rises**2 + scale**2)
         return found
 
     def _features(self, kept: Kept) -> Tensor:

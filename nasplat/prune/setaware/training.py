@@ -138,7 +138,7 @@ class _Run:
             predicted = lesson.predicted(self.network, rows)
             wanted = self.network.targets(lesson.masks.rises[rows])
             loss = regression(predicted, wanted) + self.fitting.order * pairs(predicted, wanted)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
             self.optimizer.step()
             total += float(loss.detach())

@@ -21,7 +21,7 @@ class Units:
     """The units of all groups, one after the other.
 
     members: the channels that each unit takes along; flat: all of them, starts (units,): where each unit's begin.
-    group_of (units,): the number of its group. nodes, unit_of (p,): pairs of a neuron and a unit that removes it. total:
+    group_of (units,): the number of its group. nodes, unit_of (p,): pairs of a neuron and a unit that takes it. total:
     how many channels the spec numbers.
     """
 

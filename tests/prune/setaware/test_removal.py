@@ -59,3 +59,18 @@ def test_a_cost_that_cannot_be_met_says_the_least_that_can() -> None:
 
 def test_a_cost_that_is_met_already_changes_nothing() -> None:
     assert remove(UNITS, lambda kept: np.ones(len(UNITS)), units_left, 100).all()
+
+
+def test_what_seems_cheap_is_tried_before_it_goes() -> None:
+    """The judge takes units 3 and 4 for worthless; tried, unit 4 is not."""
+    seems = np.full(len(UNITS), 5.0)
+    seems[[3, 4]] = [0.2, 0.1]
+    asked: list[int] = []
+
+    def check(kept: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        asked.extend(candidates.tolist())
+        return np.where(candidates == 4, 9.0, seems[candidates])
+
+    kept = remove(UNITS, lambda kept: seems.copy(), units_left, 11, Steps(1, per_cost=False, tried=2), check)
+    assert sorted(asked) == [3, 4]
+    assert np.flatnonzero(~UNITS.there(kept)).tolist() == [3]

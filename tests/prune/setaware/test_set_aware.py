@@ -15,7 +15,7 @@ from nasplat.channels import channel_spec
 from nasplat.errors import DataError, NasplatError
 from nasplat.prune import plan_pruning, prunable
 from nasplat.prune.meta.family import Family
-from nasplat.prune.setaware import Body, Card, SetAware, Units, fit
+from nasplat.prune.setaware import Body, Card, SetAware, Steps, Units, fit
 
 from .tiny import BODY, EXAMPLE, FITTING, WALKS, lessons, loss, residual
 
@@ -95,6 +95,19 @@ def test_a_proposal_meets_its_cost_and_can_be_applied() -> None:
     small = free.plan(kept).apply(network)
     assert small(EXAMPLE).shape == (2, 3)
     np.testing.assert_array_equal(kept, trained().propose(network, EXAMPLE, free.macs, limit, loss=loss))
+
+
+def test_units_that_are_tried_are_worth_what_they_are() -> None:
+    """With all units tried a metanetwork has nothing to say: one that reads a backward pass agrees with another."""
+    network = residual(5, 3)
+    free = prunable(network, EXAMPLE)
+    limit = free.macs(free.everything) / 2
+    steps = Steps(3, tried=1000)
+    first, second = (
+        one.propose(network, EXAMPLE, free.macs, limit, loss=loss, steps=steps)
+        for one in (trained(), trained(False))
+    )
+    np.testing.assert_array_equal(first, second)
 
 
 def test_it_is_a_score_of_a_plan() -> None:
