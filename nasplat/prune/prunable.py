@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -176,12 +177,14 @@ def _closed(free: Prunable, tried: tuple[Kept, nn.Module] | None) -> Prunable:
 
 
 def _counted(module: nn.Module, examples: Sequence[Tensor]) -> dict[str, int]:
-    """Multiply-adds for one input: of the first row, where there is one input; else of a batch over its size."""
-    first = tuple(one[:1] for one in examples) if len(examples) == 1 else tuple(examples)
-    rows = 1 if len(examples) == 1 else max(1, len(examples[0]))
+    """Multiply-adds for one input: of the first row, where there is one input and the network takes it alone; else of
+    a batch over its size."""
     with evaluating(module):
-        _, counted = count(module, lambda: module(*first))
-    return {name: macs // rows for name, macs in counted.items()}
+        if len(examples) == 1:
+            with suppress(Exception):  # some networks are written for batches of one size
+                return count(module, lambda: module(examples[0][:1]))[1]
+        _, counted = count(module, lambda: module(*examples))
+    return {name: macs // max(1, len(examples[0])) for name, macs in counted.items()}
 
 
 def _macs(module: nn.Module, examples: Sequence[Tensor]) -> int:

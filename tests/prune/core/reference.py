@@ -42,9 +42,9 @@ def _layer_norm(
     x: Tensor, shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
     assert weight is not None
-    stay = (weight != 0).to(x)
-    mean = (x * stay).sum(-1, keepdim=True) / stay.sum()
-    variance = ((x - mean) ** 2 * stay).sum(-1, keepdim=True) / stay.sum()
+    stay, axes = (weight != 0).to(x), tuple(range(-len(shape), 0))
+    mean = (x * stay).sum(axes, keepdim=True) / stay.sum()
+    variance = ((x - mean) ** 2 * stay).sum(axes, keepdim=True) / stay.sum()
     scaled = (x - mean) / (variance + eps).sqrt() * weight
     return scaled if bias is None else scaled + bias
 
