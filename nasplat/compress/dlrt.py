@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -72,7 +72,9 @@ class DynamicalLowRank(nn.Module):
         if self.form is None:
             pair = nn.Sequential(nn.Linear(narrow.shape[1], rank, False), nn.Linear(rank, outputs, with_bias))
         else:
-            first = nn.Conv2d(self.kernel[0], rank, self.kernel[1:], *self.form, bias=False)
+            stride, padding, dilation = self.form
+            kind = cast(Any, nn.Conv2d)  # its signature wants tuples of two
+            first = kind(self.kernel[0], rank, self.kernel[1:], stride, padding, dilation, bias=False)
             pair = nn.Sequential(first, nn.Conv2d(rank, outputs, 1, bias=with_bias))
         pair.to(wide)
         with torch.no_grad():
