@@ -10,13 +10,16 @@ import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 
-from nasplat.channels import ChannelSpec, channel_spec
+from nasplat.channels import ChannelSpec, channel_spec, named_tensors
 from nasplat.errors import NasplatError
+from nasplat.prune.group_norms import norms, placed
 from nasplat.prune.masked import channel_masks
 from nasplat.prune.regularisers import GroupSparsity, Growing, Regulariser, ScaleL1, gradients
+from nasplat.prune.scores import Magnitude
 
 from ..channels.architectures import ALL
 from ..channels.conftest import trace
+from .scores.networks import evidence
 
 
 class Small(nn.Module):
@@ -148,3 +151,15 @@ def test_any_loop_shrinks_channels_inside_the_block_and_counts_passes_from_its_b
     for key, tensor in network.named_parameters():
         torch.testing.assert_close(tensor.detach(), twin[key])
     assert float(network.first.weight.detach()[1].norm()) < 2**0.5
+
+
+@pytest.mark.parametrize("name", ["resnext", "decoder", "gru", "self_concat", "convnext", "vgg11"])
+def test_group_norms_are_the_roots_of_the_score(name: str) -> None:
+    """Another route: rows of every axis there, sums by index here."""
+    one = evidence(name)
+    tensors, slots = named_tensors(one.module), placed(one.spec, ("weight", "scale"))
+    score = Magnitude(2, "mean", "none")(one)
+    found = norms(tensors, slots, len(score) + 1)[:-1]
+    carried = score.isfinite()
+    torch.testing.assert_close(found[carried].square(), score[carried], rtol=1e-5, atol=1e-8)
+    assert bool((found[~carried] == 0).all())
