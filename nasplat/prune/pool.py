@@ -27,7 +27,7 @@ class GreedySettings:
 
     per_step: units that go before the loss of the network without them is found, and all rises become old.
     lazy: a unit's old rise of the loss is taken for a lower bound of its new one, so that only units at the top are
-    looked at again (CELF, Leskovec et al., 2007): exact where the rise grows as others go, as it nearly always does.
+    looked at again (CELF, Leskovec et al., 2007): exact where rises only grow as others go, else an approximation.
     most: how many units a step may look at again, at least; the best of these then goes. 0: as many as it takes.
     candidates: only so many units of each group are looked at, the first that are there; 0: all.
     least: units of each group that stay. norms: by which statistics batch norms work meanwhile.
