@@ -37,6 +37,21 @@ class Reader:
         sorted_ = by_channel.reshape(shape)
         return torch.empty_like(sorted_).index_copy(1, self.order, sorted_)
 
+    def write(self, by_channel: Tensor, stays: Tensor) -> None:
+        """Set the weight to one (o, c, places), without the columns of channels that do not stay."""
+        kept = by_channel.clone()
+        kept[:, ~stays[self.numbers]] = 0
+        self.layer.weight.copy_(self.as_weight(kept).to(self.layer.weight))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Removal:
+    """What is taken from a network: the layers that lose inputs, and which channel numbers stay (channels,)."""
+
+    view: View
+    losing: tuple[Reader, ...]
+    stays: Tensor
+
 
 def readers(view: View, spec: ChannelSpec) -> tuple[list[Reader], dict[str, str]]:
     """All layers whose columns can be told apart by channel, in order of running, and why the others are none."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -42,19 +43,23 @@ def quantise(
     view.graph.recompile()
     with _quiet():
         prepare, convert = _tools()
-        prepared = prepare(view.graph, _mapping(per_channel), _inputs(example))
+        prepared = prepare(view.graph.cpu(), _mapping(per_channel), _inputs(example))
         _calibrate(prepared, list(batches))
         return cast(nn.Module, convert(prepared))
 
 
 def _dynamic(module: nn.Module, per_channel: bool) -> nn.Module:
     """A copy with int8 linear layers."""
+    if not any(type(layer) is nn.Linear for layer in module.modules()):
+        raise NasplatError(
+            f"{type(module).__name__} has no linear layers; give batches to quantise convolutions"
+        )
     with _quiet():
         _tools()
         ao = _torch_ao()
         weight = ao.default_per_channel_weight_observer if per_channel else ao.default_weight_observer
         config = ao.QConfig(activation=ao.default_dynamic_quant_observer, weight=weight)
-        own = copy.deepcopy(module).eval()
+        own = copy.deepcopy(module).eval().cpu()
         return cast(nn.Module, ao.quantize_dynamic(own, {nn.Linear: config}))
 
 
@@ -63,7 +68,7 @@ def _calibrate(prepared: nn.Module, batches: list[Tensor]) -> None:
         raise NasplatError("batches is empty; give at least one batch of inputs, or None for dynamic int8")
     with torch.no_grad():
         for batch in batches:
-            prepared(batch)
+            prepared(batch.cpu())
 
 
 def _inputs(example: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -100,10 +105,9 @@ def _mapping(per_channel: bool) -> Any:
     return ao.QConfigMapping().set_global(config)
 
 
-class _quiet(warnings.catch_warnings):  # noqa: N801  # a context manager, as that is
+@contextmanager
+def _quiet() -> Iterator[None]:
     """No warnings of the tool: that it will move, and how it rounds."""
-
-    def __enter__(self) -> Any:
-        found = super().__enter__()
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return found
+        yield

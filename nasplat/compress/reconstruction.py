@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nasplat.channels import ChannelSpec
-from nasplat.compress.columns import Reader, norm_behind, readers
+from nasplat.channels import ChannelSpec, channel_spec
+from nasplat.compress.columns import Reader, Removal, norm_behind, readers
 from nasplat.compress.moments import Moments, moments_of
 from nasplat.compress.regression import refit
-from nasplat.compress.tracing import Rewritten, View, input_of, traced
+from nasplat.compress.tracing import Rewritten, input_of, traced
 from nasplat.errors import NasplatError
 
 
@@ -40,7 +40,6 @@ STANDARD = Reconstruction()
 def reconstruct(
     module: nn.Module,
     example: Tensor | Sequence[Tensor],
-    spec: ChannelSpec,
     kept: NDArray[np.bool_],
     *,
     batches: Iterable[Tensor] | None = None,
@@ -54,24 +53,25 @@ def reconstruct(
     With batches of inputs: least squares on activations, layer after layer, each against what it gave in the full
     network, in the spirit of equation 3 of arXiv:1707.06168.
     All shapes stay, and columns of removed channels are zero: cut them as planned. kept (channels,): which channel
-    numbers of spec stay. example (n, ...). changed: the layers refitted; left: layers that read removed channels and
-    were not, with the reason. NasplatError as `traced`, for a `kept` that does not fit, and for a layer left with no
-    input.
+    numbers of `channel_spec(module, example)` stay. example (n, ...). changed: the layers refitted; left: layers that
+    read removed channels and were not, with the reason. NasplatError as `traced`, for a `kept` that does not fit, and
+    for a layer left with no input.
     """
-    stays = _checked(spec, kept)
     view = traced(module, example)
-    found, left = readers(view, spec)
-    losing = [reader for reader in found if not bool(stays[reader.numbers].all())]
-    for reader in losing:
+    spec = channel_spec(view.module, example)
+    stays = _checked(spec, kept)
+    found, others = readers(view, spec)
+    removal = Removal(view, tuple(one for one in found if not bool(stays[one.numbers].all())), stays)
+    for reader in removal.losing:
         if not bool(stays[reader.numbers].any()):
             raise NasplatError(f"kept leaves {reader.name} no channel to read; keep at least one of them")
-    left = {name: why for name, why in left.items() if _loses(spec, name, stays)}
+    left = {name: why for name, why in others.items() if _loses(spec, name, stays)}
     with torch.no_grad():
-        if batches is not None:
-            left |= refit(view, module, losing, stays, batches, settings.ridge)
+        if batches is None:
+            left |= _rebuild(removal, spec, settings)
         else:
-            _rebuild(view, spec, losing, stays, settings, left)
-    changed = tuple(reader.name for reader in losing if reader.name not in left)
+            left |= refit(removal, module, batches, settings.ridge)
+    changed = tuple(reader.name for reader in removal.losing if reader.name not in left)
     return Rewritten(view.module, changed, left)
 
 
@@ -90,24 +90,19 @@ def _loses(spec: ChannelSpec, name: str, stays: Tensor) -> bool:
     return any(not bool(stays[torch.from_numpy(one)].all()) for one in numbers)
 
 
-def _rebuild(
-    view: View,
-    spec: ChannelSpec,
-    losing: list[Reader],
-    stays: Tensor,
-    settings: Reconstruction,
-    left: dict[str, str],
-) -> None:
-    """Without data: all moments are those of the network as it came."""
-    moments = moments_of(view, spec, elementwise=settings.activations)
-    for reader in losing:
+def _rebuild(removal: Removal, spec: ChannelSpec, settings: Reconstruction) -> dict[str, str]:
+    """Without data: all moments are those of the network as it came. Which layers have none, and why."""
+    moments = moments_of(removal.view, spec, elementwise=settings.activations)
+    left = {}
+    for reader in removal.losing:
         known = moments.get(input_of(reader.node))
         held = None if known is None else _ordered(known, reader.numbers)
         if held is None:
             left[reader.name] = "what it reads does not come from batch norms by known operations"
-            _write(reader, reader.by_channel(reader.layer.weight), stays)
+            reader.write(reader.by_channel(reader.layer.weight), removal.stays)
             continue
-        _fold(view, reader, stays, held, settings)
+        _fold(removal, reader, held, settings)
+    return left
 
 
 def _ordered(moments: Moments, numbers: Tensor) -> Moments | None:
@@ -130,14 +125,14 @@ def _coefficients(moments: Moments, stays: Tensor, ridge: float) -> Tensor:
     return found.T
 
 
-def _fold(view: View, reader: Reader, stays: Tensor, held: Moments, settings: Reconstruction) -> None:
-    own = stays[reader.numbers]
+def _fold(removal: Removal, reader: Reader, held: Moments, settings: Reconstruction) -> None:
+    own = removal.stays[reader.numbers]
     before = reader.by_channel(reader.layer.weight.detach().double().cpu())
     after = before.clone()
     after[:, own] += torch.einsum("opr,pk->okr", before[:, ~own], _coefficients(held, own, settings.ridge))
     after[:, ~own] = 0
-    _write(reader, after, stays)
-    norm = norm_behind(view, reader.node)
+    reader.write(after, removal.stays)
+    norm = norm_behind(removal.view, reader.node)
     if settings.variance and norm is not None:
         variance = cast(Tensor, norm.running_var)
         share = _variance(after, held) / _variance(before, held).clamp_min(1e-12)
@@ -147,10 +142,3 @@ def _fold(view: View, reader: Reader, stays: Tensor, held: Moments, settings: Re
 def _variance(weight: Tensor, moments: Moments) -> Tensor:
     """Variance (o,) of what a weight (o, c, places) gives, places being independent."""
     return torch.einsum("oir,ij,ojr->o", weight, moments.covariance, weight)
-
-
-def _write(reader: Reader, by_channel: Tensor, stays: Tensor) -> None:
-    """Write a weight (o, c, places), the columns of removed channels zero."""
-    by_channel = by_channel.clone()
-    by_channel[:, ~stays[reader.numbers]] = 0
-    reader.layer.weight.copy_(reader.as_weight(by_channel).to(reader.layer.weight))

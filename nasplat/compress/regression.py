@@ -11,22 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasplat.compress.columns import Reader, add_constant, holds_constant
-from nasplat.compress.tracing import View
+from nasplat.compress.columns import Reader, Removal, add_constant, holds_constant
 from nasplat.errors import NasplatError
 
 FITTED = (nn.Conv1d, nn.Conv2d, nn.Linear)
 
 
-def refit(
-    view: View,
-    module: nn.Module,
-    losing: list[Reader],
-    stays: Tensor,
-    batches: Iterable[Tensor],
-    ridge: float,
-) -> dict[str, str]:
-    """Refit the layers of a view that lose channels, in order of running; why some were not.
+def refit(removal: Removal, module: nn.Module, batches: Iterable[Tensor], ridge: float) -> dict[str, str]:
+    """Refit the layers that lose channels, in order of running; why some were not.
 
     Each gives least squares to what the same layer of `module` gives on the same inputs, reading the kept channels as
     they are now, behind the layers refitted before. The ridge holds on to the weights as they were, without which
@@ -37,25 +29,23 @@ def refit(
         raise NasplatError("batches is empty; give at least one batch of inputs")
     teacher = copy.deepcopy(module).eval()
     left = {}
-    for reader in losing:  # the columns of all go first: later layers shall see what the cut network shows
-        weight = reader.by_channel(reader.layer.weight)
-        weight[:, ~stays[reader.numbers]] = 0
-        reader.layer.weight.copy_(reader.as_weight(weight))
-    for reader in losing:
+    for reader in removal.losing:  # all at first: later layers shall see what the cut network shows
+        reader.write(reader.by_channel(reader.layer.weight), removal.stays)
+    for reader in removal.losing:
         if type(reader.layer) not in FITTED or getattr(reader.layer, "padding_mode", "zeros") != "zeros":
             left[reader.name] = f"{type(reader.layer).__name__} is not refitted on data, only without"
             continue
         wanted = teacher.get_submodule(reader.name)
-        sums = _Sums(reader, stays, holds_constant(view, reader))
+        sums = _Sums(reader, removal.stays, holds_constant(removal.view, reader))
         for batch in given:
             with _seen(reader.layer) as own, _seen(wanted) as theirs:
-                view.module(batch)
+                removal.view.module(batch)
                 teacher(batch)
             sums.add(own[0][0], theirs[0][1])
         change, constant = sums.solve(ridge)
         reader.layer.weight.add_(change.to(reader.layer.weight))
         if constant is not None:
-            add_constant(view, reader, constant)
+            add_constant(removal.view, reader, constant)
     return left
 
 

@@ -172,7 +172,7 @@ def cuts(network: nn.Module, images: Tensor) -> Iterator[tuple[str, nn.Module]]:
             ("activations and variance", Reconstruction(), None),
             ("data", Reconstruction(), [images]),
         ):
-            found = reconstruct(network, images[:2], spec, kept, batches=seen, settings=settings)
+            found = reconstruct(network, images[:2], kept, batches=seen, settings=settings)
             yield f"{share:.0%} of channels removed: {name}", found.module
 
 

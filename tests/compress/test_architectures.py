@@ -38,7 +38,7 @@ def test_a_plan_cuts_a_rebuilt_network_without_changing_what_it_computes(data: b
     network, x = lived_in(resnet(8, channels=1, widths=(4, 8, 8))).double(), torch.randn(8, 1, 8, 8).double()
     spec = channel_spec(network, x)
     plan = plan_pruning(network, x, "l1", speedup=2.0)
-    rebuilt = reconstruct(network, x, spec, plan.kept(spec), batches=[x] if data else None)
+    rebuilt = reconstruct(network, x, plan.kept(spec), batches=[x] if data else None)
     with torch.no_grad():
         small, plain = plan.apply(rebuilt.module), plan.apply(network)
         torch.testing.assert_close(small(x), rebuilt.module(x), rtol=1e-8, atol=1e-8)

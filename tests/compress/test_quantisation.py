@@ -118,6 +118,8 @@ def test_bad_input_is_refused_in_one_line(tmp_path: Path) -> None:
     x = torch.randn(1, 2, 6, 6)
     with pytest.raises(NasplatError, match="batches is empty"):
         quantise(network(), x, [])
+    with pytest.raises(NasplatError, match="has no linear layers; give batches"):
+        quantise(nn.ReLU(), x)
     with pytest.raises(NasplatError, match="batches is empty"):
         input_means(network(), x, batches=[])
     with pytest.raises(NasplatError, match="bits = 1 cannot round"):

@@ -52,7 +52,7 @@ def test_a_channel_that_has_a_twin_costs_nothing(flatten: bool, data: bool) -> N
     spec = channel_spec(network, x)
     kept = without(spec, hidden(spec) + 2)
     exact = Reconstruction(ridge=1e-9)
-    found = reconstruct(network, x, spec, kept, batches=[x] if data else None, settings=exact)
+    found = reconstruct(network, x, kept, batches=[x] if data else None, settings=exact)
     with torch.no_grad():
         torch.testing.assert_close(found.module(x), network(x), rtol=1e-5, atol=1e-5)
     weight = found.module[4 if flatten else 3].weight
@@ -71,7 +71,7 @@ def test_least_squares_on_data_is_that_of_numpy() -> None:
     spec = channel_spec(network, x)
     first = hidden(spec)
     kept, free = without(spec, first + 1, first + 4), Reconstruction(ridge=0)
-    found = reconstruct(network, x, spec, kept, batches=[x[:15], x[15:]], settings=free)
+    found = reconstruct(network, x, kept, batches=[x[:15], x[15:]], settings=free)
     with torch.no_grad():
         read = torch.relu(network[0](x))[:, [0, 2, 3]].numpy()
         wanted = network(x).numpy()
@@ -129,9 +129,9 @@ def test_on_digits_removal_by_l1_costs_less_with_reconstruction_and_least_with_d
     spec = channel_spec(network, x[:2])
     kept = least(network, spec, share)
     forms = {
-        "plain": reconstruct(network, x[:2], spec, kept, settings=Reconstruction(ridge=1e12, variance=False)),
-        "free": reconstruct(network, x[:2], spec, kept),
-        "data": reconstruct(network, x[:2], spec, kept, batches=[x[:256]]),
+        "plain": reconstruct(network, x[:2], kept, settings=Reconstruction(ridge=1e12, variance=False)),
+        "free": reconstruct(network, x[:2], kept),
+        "data": reconstruct(network, x[:2], kept, batches=[x[:256]]),
     }
     found = {name: evaluate(form.module, data.validation, data.task) for name, form in forms.items()}
     full = evaluate(network, data.validation, data.task)
@@ -144,11 +144,11 @@ def test_a_kept_that_does_not_fit_is_refused_in_one_line() -> None:
     network, x = twins(True), torch.randn(2, 2, 5, 5).double()
     spec = channel_spec(network, x)
     with pytest.raises(NasplatError, match="give a numpy array of 9 bools"):
-        reconstruct(network, x, spec, np.ones(3, dtype=bool))
+        reconstruct(network, x, np.ones(3, dtype=bool))
     with pytest.raises(NasplatError, match="leaves 4 no channel to read"):
-        reconstruct(network, x, spec, without(spec, *range(hidden(spec), hidden(spec) + 4)))
+        reconstruct(network, x, without(spec, *range(hidden(spec), hidden(spec) + 4)))
     with pytest.raises(NasplatError, match="batches is empty"):
-        reconstruct(network, x, spec, without(spec, hidden(spec)), batches=[])
+        reconstruct(network, x, without(spec, hidden(spec)), batches=[])
 
 
 def test_layers_that_cannot_be_rebuilt_are_told() -> None:
@@ -158,7 +158,7 @@ def test_layers_that_cannot_be_rebuilt_are_told() -> None:
 
     network, x = nn.Sequential(nn.Conv2d(2, 4, 1), Squared(), nn.Conv2d(4, 2, 1)), torch.randn(1, 2, 3, 3)
     spec = channel_spec(network, x)
-    found = reconstruct(network, x, spec, without(spec, hidden(spec)))
+    found = reconstruct(network, x, without(spec, hidden(spec)))
     assert found.changed == ()
     assert "known operations" in found.left["2"]
     assert not found.module[2].weight[:, 0].any()
