@@ -9,15 +9,28 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from nasplat import count_macs, count_params, load_bundle, open_study
 from nasplat.data import evaluate, load_data
-from nasplat.errors import ExportError, NasplatError, StoreError
+from nasplat.errors import ExportError, InvalidStudy, NasplatError, StoreError
 from nasplat.export import check_bundle
-from nasplat.prune import PruneSettings, load_plan
-from nasplat.study.pruning import Delivery, Finetuning, PruneOrder, plan_model, prune_model, record, run
+from nasplat.prune import Plan, PruneSettings, load_plan
+from nasplat.study.pruning import (
+    Delivery,
+    Finetuning,
+    PruneOrder,
+    figures,
+    plan,
+    plan_model,
+    prune_model,
+    record,
+    run,
+)
 from nasplat.study.pruning.figures import judged
 from nasplat.study.pruning.model import load_subject
+
+from .nets import Small
 
 pytestmark = pytest.mark.usefixtures("quick")
 Order = Callable[..., PruneOrder]
@@ -127,6 +140,27 @@ def test_a_latency_is_met_by_measurement_or_the_best_is_told(
     with pytest.raises(NasplatError, match=r"latency"):
         prune_model(order(target={"max_latency": 1e-6}), delivery("b"))
     assert not (place / "b").exists()
+
+
+def test_a_latency_that_a_second_measurement_misses_is_planned_for_less(
+    order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = plan_model(order())
+    slow = replace(figures.clock(Small(), torch.zeros(1, 1, 6, 6), "cpu"), median_ms=4.0)
+    asked: list[float] = []
+
+    def planned(work: plan.Work, module: nn.Module, target: dict[str, float]) -> Plan:
+        asked.append(target["max_latency"])
+        return half
+
+    monkeypatch.setattr(plan, "_planned", planned)
+    monkeypatch.setattr(plan, "clock", lambda *_: replace(slow, median_ms=4.0 if len(asked) < 3 else 2.9))
+    wanted = order(target={"max_latency": 3.0})
+    assert plan_model(wanted).target == "max_latency = 3 ms"
+    assert asked == pytest.approx([3.0, 3.0 * 3 / 4, 3.0 * (3 / 4) ** 2])
+    monkeypatch.setattr(plan, "clock", lambda *_: slow)
+    with pytest.raises(InvalidStudy, match=r"the best of 4 plans took 4 ms"):
+        plan_model(wanted)
 
 
 def test_a_target_out_of_reach_tells_the_best_and_leaves_nothing(
