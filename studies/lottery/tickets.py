@@ -75,7 +75,13 @@ def work(job: Job) -> Sequence[Mapping[str, Any]]:
             optimiser.step()
 
     found = draw_lottery(network, train, judge, settings, folder=job.folder)
-    return [{"job": job.name, "seed": job.seed, **row} for row in found.rows()]
+    origin = f"CPU, one thread, torch {torch.__version__}"
+    return [
+        {"job": job.name, "seed": job.seed}
+        | {what: row[what] for what in ("arm", "round", "number", "density", "seconds", "test", "validation")}
+        | {"unit": "1", "origin": origin}
+        for row in found.rows()
+    ]
 
 
 def rate(step: int, steps: int) -> float:

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from nasplat.errors import NasplatError
-from nasplat.files import canonical_json, content_hash, json_hash, write_atomic
+from nasplat.files import content_hash, json_hash, write_atomic
 from nasplat.prune.sparse.plan import MaskPlan
 from nasplat.prune.sparse.saving import load_mask_plan
 
@@ -51,7 +51,7 @@ class Keeper:
         self._draws[name] = draw
         if self._folder is not None:
             content = {"identity": self._identity, "draws": self._draws}
-            write_atomic(self._folder / LEDGER, canonical_json(content))
+            write_atomic(self._folder / LEDGER, json.dumps(content))
 
     def network(self, like: nn.Module, file: str, make: Callable[[], nn.Module]) -> nn.Module:
         """A network as it is kept in a file, or made now and kept."""
