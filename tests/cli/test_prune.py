@@ -103,6 +103,11 @@ def test_options_reach_the_plan(nasplat: Nasplat, place: Path) -> None:
         (("nets.py:small", *BLIND, "--name", "a/b", "-o", "out"), "--name a/b"),
         (("nets.py:small", *BLIND, "--device", "gpu", "-o", "out"), "device 'gpu' is unknown"),
         (("nets.py:small", *BLIND, "--weights", "none.safetensors", "-o", "out"), "cannot be read"),
+        (("nets.py:small", *BLIND, "--store", "sqlite:///none/x.db", "-o", "out"), "there is no folder"),
+        (("nets.py:small", "--shape", "3,6,6", "--speedup", 2, "-o", "out"), "does not take an example"),
+        (("nets.py:small", "--shape", "1,6,6", "--keep", "hid=0.5", "-o", "out"), "did you mean 'hidden'"),
+        (("nets.py:small", "--shape", "1,6,6", "--keep", "half", "-o", "out"), "--keep half"),
+        (("nets.py:small", *BLIND, "--arguments", "[1]", "-o", "out"), "--arguments [1]"),
         (("nets", *BLIND, "-o", "out"), "is no network"),
     ],
 )

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from nasplat.data import Task
-from nasplat.errors import ExportError
+from nasplat.errors import ExportError, InvalidStudy
 from nasplat.export import Bundle, check_bundle, check_folder, export_network
 from nasplat.export.formats import check_formats
 from nasplat.files import file_hash, json_hash
@@ -178,7 +178,14 @@ def _book(work: Work, delivery: Delivery) -> Book:
 def _absolute(url: str) -> str:
     """An address that means the same from everywhere: files are named from the working folder."""
     kind, mark, path = url.partition("sqlite:///")
-    return f"{mark}{Path(path).resolve()}" if mark and not kind else url
+    if kind or not mark:
+        return url
+    place = Path(path).resolve()
+    if not place.parent.is_dir():
+        raise InvalidStudy(
+            f"--store {url}: there is no folder {place.parent}; make it, or name another place"
+        )
+    return f"{mark}{place}"
 
 
 def _there(delivery: Delivery, run: Mapping[str, Any]) -> Bundle | None:

@@ -222,6 +222,18 @@ def test_networks_of_one_name_get_studies_of_their_own_unless_they_are_named(
     assert not prune_model(order(weights=None), delivery("b")).fresh
 
 
+def test_runs_of_several_folders_share_a_store_that_is_named(
+    order: Order, delivery: Deliver, place: Path
+) -> None:
+    (place / "stores").mkdir()
+    store = "sqlite:///stores/mine.db"
+    prune_model(order(), delivery("x/a", store=store))
+    second = prune_model(order(score="l1"), delivery("y/b", store=store))
+    assert second.page.parent == place / "y"
+    assert len(open_study(second.page).frame) == 2
+    assert not list(place.rglob("prunes.db"))
+
+
 def test_figures_leave_the_network_on_the_cpu_and_in_its_mode(place: Path) -> None:
     module = load_subject("nets.py:small").module
     found = judged(module, torch.randn(3, 1, 6, 6), "cpu", None)
