@@ -2,6 +2,7 @@
 
     python studies/meta_pruning/fit.py prune_cifar_resnets
     python studies/meta_pruning/fit.py prune_vggs
+    python studies/meta_pruning/fit.py prune_cifar_resnets_at_once
 
 Data models are those of studies/prune_resnet, which are trained first where they are missing. The same command goes on
 where it was interrupted. Validation data choose the epoch; the test split is not looked at.
@@ -39,16 +40,19 @@ JUDGED, FEW = 1000, 2000
 
 @dataclass(frozen=True, slots=True)
 class Metanet:
-    """Plans of data models, and settings."""
+    """Plans of data models, and settings. finetuned: judged with finetuning between rewriting and pruning."""
 
     plans: Sequence[Plan]
     settings: MetaSettings
     batch: int = 500
+    finetuned: bool = True
 
 
+CUT = MetaSettings(pruned=100.0, reg=0.1, rate=3e-3, drops=(7,), epochs=10)
 METANETS = {
     "prune_cifar_resnets": Metanet(RESNETS, MetaSettings(epochs=20, drops=(14,))),
     "prune_vggs": Metanet(VGGS, MetaSettings(epochs=20, rate=3e-3, drops=(14,))),
+    "prune_cifar_resnets_at_once": Metanet(RESNETS, CUT, batch=250, finetuned=False),
 }
 
 
@@ -65,7 +69,8 @@ def short_finetuning(data: Dataset) -> Callable[[nn.Module], None]:
 
 def task(name: str) -> MetaTask:
     """What a metanetwork learns from."""
-    plans = METANETS[name].plans
+    metanet = METANETS[name]
+    plans = metanet.plans
     for plan in plans:
         train(plan, MODELS)
     form = plans[0].form
@@ -76,16 +81,16 @@ def task(name: str) -> MetaTask:
     return MetaTask(
         learned,
         held_out,
-        cross_entropies(data.train.inputs, data.train.targets, batch=METANETS[name].batch),
+        cross_entropies(data.train.inputs, data.train.targets, batch=metanet.batch),
         PrunedAccuracy(
             data.validation.inputs[:JUDGED],
             data.validation.targets[:JUDGED],
             data.train.inputs[:JUDGED],
-            before=short_finetuning(data),
+            before=short_finetuning(data) if metanet.finetuned else None,
         ),
         data=f"{data.name}, {len(data.train.inputs)} training images",
-        judged_by=f"accuracy on {JUDGED} validation images, mean of 2x and 3x fewer MACs: finetuned on {FEW} images, "
-        "pruned by l2, norms recalibrated",
+        judged_by=f"accuracy on {JUDGED} validation images, mean of 2x and 3x fewer MACs: "
+        f"{f'finetuned on {FEW} images, ' if metanet.finetuned else ''}pruned by l2, norms recalibrated",
         command=f"python studies/meta_pruning/fit.py {name}",
     )
 

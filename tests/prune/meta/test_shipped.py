@@ -14,7 +14,7 @@ from nasplat.prune import plan_pruning
 from nasplat.prune.meta import Pruner, shipped_pruners
 
 ROOT = Path(__file__).resolve().parents[3]
-RESNETS, VGGS = "prune_cifar_resnets", "prune_vggs"
+RESNETS, VGGS, AT_ONCE = "prune_cifar_resnets", "prune_vggs", "prune_cifar_resnets_at_once"
 EXAMPLE = torch.zeros(2, 1, 16, 16)
 
 
@@ -29,11 +29,11 @@ def thin_vgg(depth: int, width: int) -> nn.Module:
     return make(widths=(width, 2 * width, 3 * width, 4 * width, 4 * width), channels=1)
 
 
-def test_both_are_found_by_name() -> None:
-    assert {RESNETS, VGGS} <= {place.name for place in shipped_pruners()}
+def test_all_are_found_by_name() -> None:
+    assert {RESNETS, VGGS, AT_ONCE} <= {place.name for place in shipped_pruners()}
 
 
-@pytest.mark.parametrize("name", [RESNETS, VGGS])
+@pytest.mark.parametrize("name", [RESNETS, VGGS, AT_ONCE])
 def test_the_card_says_what_was_learned_which_epoch_was_kept_and_how_to_make_it_again(name: str) -> None:
     card = Pruner.load(name).card
     assert card.value == max(epoch.value for epoch in card.epochs)
