@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nasplat.store import EvaluationRecord
 from nasplat.study.pruning.figures import Figures, latency_json
+from nasplat.study.pruning.making import Made
 from nasplat.study.pruning.order import NO_DATA
 from nasplat.study.pruning.plan import Work
-
-if TYPE_CHECKING:
-    from nasplat.study.pruning.run import Made
 
 PLAN = "plan.json"
 """The plan, beside the card that names it."""
@@ -25,6 +23,7 @@ def card_of(work: Work, made: Made, run: Mapping[str, Any]) -> dict[str, Any]:
             "from": work.subject.source,
             "score": made.plan.score,
             "target": made.plan.target,
+            **({} if work.order.metanet is None else {"metanetwork": work.order.metanet}),
             "plan": PLAN,
             **_data(work),
             "speedup_macs": before.macs / max(1, after.macs),

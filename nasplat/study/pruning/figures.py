@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nasplat.data import Dataset, Split, evaluate
+from nasplat.data import Dataset, Split, Task, evaluate
 from nasplat.measure import LatencyResult, count_macs, count_params, measure_latency
 
 TRIES = 3
@@ -65,3 +65,15 @@ def clock(module: nn.Module, example: Tensor, device: str | torch.device) -> Lat
     while len(tries) < TRIES and (not tries or tries[-1].noisy):
         tries.append(measure_latency(module, example, device=device))
     return min(tries, key=lambda t: t.iqr_ms / t.median_ms)
+
+
+def _loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs - targets).abs().mean()
+
+
+def _agreement(outputs: Tensor, targets: Tensor) -> float:
+    return float(((outputs - targets).abs() <= 1e-4).double().mean())
+
+
+AGREEMENT = Task("agreement", "maximize", "1", _loss, _agreement)
+"""Where there is no data: the share of outputs that are, to 1e-4, those of the network before it was written."""

@@ -5,14 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
-from torch import Tensor, nn
-
-from nasplat.data import Task
 from nasplat.errors import ExportError, InvalidStudy
 from nasplat.export import Bundle, check_bundle, check_folder, export_network
 from nasplat.export.formats import check_formats
@@ -23,13 +19,12 @@ from nasplat.prune import Plan
 from nasplat.space import Arch
 from nasplat.store import Outcome
 from nasplat.study.pruning.card import PLAN, card_of, evaluations
-from nasplat.study.pruning.figures import Figures, judged
-from nasplat.study.pruning.finetune import finetune
+from nasplat.study.pruning.figures import AGREEMENT
+from nasplat.study.pruning.making import Made, make
 from nasplat.study.pruning.order import PruneOrder
 from nasplat.study.pruning.plan import Work, make_plan, prepare, start_of
 from nasplat.study.pruning.record import STORE, Book, architecture, objectives
 from nasplat.study.run import Silence, Watcher
-from nasplat.supernet import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +70,7 @@ def prune_model(order: PruneOrder, delivery: Delivery, watcher: Watcher | None =
         return _found(known, run, book)
     check_folder(delivery.folder, delivery.overwrite)
     book.check()
-    made = _Making(work, watcher or Silence()).made()
+    made = make(work, watcher or Silence())
     bundle = _exported(work, made, run, delivery)
     trial = _written(bundle, made.plan, run, book)
     return Pruned(bundle, _card(bundle), made.plan, book.page, trial, fresh=True)
@@ -85,59 +80,6 @@ def plan_model(order: PruneOrder) -> Plan:
     """The plan alone: nothing is trained, and nothing is written."""
     work = prepare(order)
     return make_plan(work, start_of(work))[0]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Made:
-    """A smaller network and what is known of it."""
-
-    module: nn.Module
-    plan: Plan
-    before: Figures
-    after: Figures
-    epochs: Mapping[str, list[float]]
-    seconds: Mapping[str, float]
-
-
-@dataclass(slots=True)
-class _Making:
-    """The steps from the network to the smaller one, each with its time."""
-
-    work: Work
-    watcher: Watcher
-
-    def made(self) -> Made:
-        """All steps."""
-        work, seconds = self.work, dict[str, float]()
-        tuning = work.order.finetuning
-        start, epochs = perf_counter(), dict[str, list[float]]()
-        module = start_of(work)
-        if tuning.before is not None:
-            epochs["rewritten"] = self._finetuned(module, tuning.before)
-            seconds["rewriting"] = perf_counter() - start
-        start = perf_counter()
-        plan, small = make_plan(work, module)
-        seconds["planning"] = perf_counter() - start
-        self.watcher.say(f"planned in {seconds['planning']:.1f} s: {_widths(plan)}")
-        start = perf_counter()
-        epochs["pruned"] = self._finetuned(small, tuning.epochs)
-        seconds["finetuning"] = perf_counter() - start
-        before, after = (
-            judged(one, work.example, work.device, work.data) for one in (work.subject.module, small)
-        )
-        return Made(small, plan, before, after, epochs, seconds)
-
-    def _finetuned(self, module: nn.Module, epochs: int) -> list[float]:
-        work, tuning = self.work, replace(self.work.order.finetuning, epochs=epochs)
-        if work.data is None:
-            return []
-        settings = Settings(device=work.device, seed=work.order.settings.seed, progress=self.watcher.training)
-        return finetune(module, work.data, tuning, settings, self.watcher)
-
-
-def _widths(plan: Plan) -> str:
-    cut = [group for group in plan.groups if group.after < group.before]
-    return f"{len(cut)} of {len(plan.groups)} groups get smaller, {len(plan.frozen)} cannot"
 
 
 def _run(work: Work) -> dict[str, Any]:
@@ -242,15 +184,3 @@ def _arch(plan: Plan, run: Mapping[str, Any]) -> Arch:
 def _card(bundle: Bundle) -> dict[str, Any]:
     card: dict[str, Any] = json.loads((bundle.folder / "card.json").read_text(encoding="utf-8"))
     return card
-
-
-def _loss(outputs: Tensor, targets: Tensor) -> Tensor:
-    return (outputs - targets).abs().mean()
-
-
-def _agreement(outputs: Tensor, targets: Tensor) -> float:
-    return float(((outputs - targets).abs() <= 1e-4).double().mean())
-
-
-AGREEMENT = Task("agreement", "maximize", "1", _loss, _agreement)
-"""Where there is no data: the share of outputs that are, to 1e-4, those of the network before it was written."""

@@ -113,6 +113,7 @@ def test_a_fitted_metanetwork_scores_and_rewrites_what_is_of_its_family(
     assert scored.plan.score == f"metanetwork {folder}"
     rewritten = prune_model(order(**mine, finetuning=Finetuning(1, before=1, batch_size=16)), delivery("b"))
     assert rewritten.plan.score == "l2"
+    assert rewritten.card["pruned"]["metanetwork"] == str(folder)
     assert {name: len(values) for name, values in rewritten.card["pruned"]["epochs"].items()} == {
         "rewritten": 1,
         "pruned": 1,

@@ -89,7 +89,7 @@ def test_the_same_order_again_does_nothing(
     order: Order, delivery: Deliver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = prune_model(order(), delivery())
-    monkeypatch.setattr(run, "make_plan", lambda *_: pytest.fail("it was planned again"))
+    monkeypatch.setattr(run, "make", lambda *_: pytest.fail("it was planned again"))
     second = prune_model(order(), delivery())
     assert (second.fresh, second.trial, second.card) == (False, first.trial, first.card)
     assert second.plan == first.plan
@@ -186,7 +186,7 @@ def test_a_folder_that_is_taken_is_refused_before_anything_runs(
 ) -> None:
     (place / "small").mkdir()
     (place / "small" / "mine.txt").write_text("mine")
-    monkeypatch.setattr(run, "make_plan", lambda *_: pytest.fail("it was planned"))
+    monkeypatch.setattr(run, "make", lambda *_: pytest.fail("it was planned"))
     with pytest.raises(ExportError, match="not empty"):
         prune_model(order(), delivery())
     assert not (place / "prunes.db").exists()
