@@ -51,9 +51,9 @@ def check(network: Prunable, kept: Kept) -> nn.Module:
     torch.testing.assert_close(outputs(small, network.examples), wanted, rtol=1e-9, atol=1e-9)
     assert np.array_equal(plan.kept(network.spec), kept)
     assert plan.params == (count_params(network.module), count_params(small))
-    if len(network.examples) == 1:
-        example = network.examples[0]
-        assert plan.macs == (count_macs(network.module, example), count_macs(small, example))
+    for group, told in zip(network.groups, plan.groups, strict=False):  # frozen ones follow
+        left = max(int(kept[row].sum()) for row in group.rows)
+        assert (told.name, told.before, told.after) == (group.name, group.size, left)
     return small
 
 
@@ -73,15 +73,12 @@ def test_only_what_the_code_fixes_stays_whole_and_says_why(name: str) -> None:
     assert all(len(reason) > 20 and "\n" not in reason for reason in plan.frozen.values())
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_groups_tell_how_many_of_their_units_stay(name: str) -> None:
+@pytest.mark.parametrize("name", ["resnext", "mobilenet_v3", "unet", "vit", "decoder", "mixture"])
+def test_a_plan_counts_the_multiply_adds_of_the_network_that_it_gives(name: str) -> None:
     network = prepared(name)
-    for seed in range(3):
-        kept = random_kept(network, seed)
-        plan = network.plan(kept)
-        for group, told in zip(network.groups, plan.groups, strict=False):
-            rows = [int(kept[row].sum()) for row in group.rows]
-            assert (told.name, told.before, told.after) == (group.name, group.size, max(rows))
+    plan = network.plan(random_kept(network, 5))
+    (x,) = network.examples
+    assert plan.macs == (count_macs(network.module, x), count_macs(plan.apply(network.module), x))
 
 
 def drawn(make: Callable[[], nn.Module], shape: tuple[int, ...], seed: int) -> None:
@@ -90,7 +87,7 @@ def drawn(make: Callable[[], nn.Module], shape: tuple[int, ...], seed: int) -> N
     check(network, random_kept(network, seed))
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=12, deadline=None, derandomize=True)
 @given(plans(MAPS, 6), st.booleans(), st.integers(0, 99))
 def test_random_networks_of_maps_are_pruned_to_what_they_are_masked_to(
     plan: list[Step], flat: bool, seed: int
@@ -98,7 +95,7 @@ def test_random_networks_of_maps_are_pruned_to_what_they_are_masked_to(
     drawn(lambda: RandomNet(nn.Conv2d(3, 4, 3, padding=1), MAPS, plan, flat), (2, 3, 4, 4), seed)
 
 
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=7, deadline=None, derandomize=True)
 @given(plans(TOKENS, 5), st.booleans(), st.integers(0, 99))
 def test_random_networks_of_tokens_are_pruned_to_what_they_are_masked_to(
     plan: list[Step], flat: bool, seed: int
