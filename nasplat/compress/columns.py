@@ -35,7 +35,7 @@ class Reader:
         """The inverse."""
         shape = self.layer.weight.shape
         sorted_ = by_channel.reshape(shape)
-        return torch.empty_like(sorted_).index_copy(1, self.order, sorted_)
+        return torch.empty_like(sorted_).index_copy(1, self.order.to(sorted_.device), sorted_)
 
     def write(self, by_channel: Tensor, stays: Tensor) -> None:
         """Set the weight to one (o, c, places), without the columns of channels that do not stay."""
