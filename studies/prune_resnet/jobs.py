@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from training import finetune, recalibrated
 
 from nasplat.data import evaluate
 from nasplat.measure import Repeats, count_macs, count_params, device_info, measure_latency
-from nasplat.prune import load_plan
+from nasplat.prune import Plan, load_plan
 
 BATCHES = (1, 64)
 UNITS = {"ms": "ms", "seconds": "s"}
@@ -36,12 +36,15 @@ class Job:
     @property
     def name(self) -> str:
         """Unique in the file."""
-        return f"{self.method} {self.network} {self.speedup:g}x"
+        return f"{self.method} {self.network} {self.speedup:g}x, {self.size.epochs} epochs"
 
     @property
     def plan(self) -> Path:
-        """Where its plan lies."""
-        return Path(self.folder, "plans", f"{self.name.replace(' ', '_')}.json")
+        """Where its plan lies; one for all budgets that do the same before the cut."""
+        before = METHODS[self.method].epochs_before(self.size)
+        return Path(
+            self.folder, "plans", f"{self.method} {self.network} {self.speedup:g}x, {before} epochs.json"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +76,10 @@ def work(job: Job | LatencyJob | TrainingJob) -> list[dict[str, Any]]:
     """The rows of a job."""
     torch.set_num_threads(1)
     if isinstance(job, TrainingJob):
-        where, found = {"method": job.method, "network": -1, "speedup": 1.0}, training(job)
+        where, found = {"method": job.method, "network": -1, "speedup": 1.0, "epochs": 0}, training(job)
     else:
         of = job if isinstance(job, Job) else job.of
-        where = {"method": of.method, "network": of.network, "speedup": of.speedup}
+        where = {"method": of.method, "network": of.network, "speedup": of.speedup, "epochs": of.size.epochs}
         found = accuracy(of) if isinstance(job, Job) else latency(of)
     row = {"job": job.name, **where}
     origin = f"{device_info('cpu').name}, torch {torch.__version__}"
@@ -100,26 +103,32 @@ def accuracy(job: Job) -> dict[str, float]:
     case = Case(base(job), data, job.network, job.size)
     whole = sizes(case.network)
     network, found = (case.network, {}) if method.prepare is None else prepared(job, case)
-    start = time.process_time()
     if job.method != UNPRUNED:
-        plan = method.plan(case, network, job.speedup)
-        job.plan.parent.mkdir(parents=True, exist_ok=True)
-        plan.save(job.plan)
-        network = plan.apply(network)
-        found["plan seconds"] = time.process_time() - start
+        plan = planned(job, case, network)
+        network, found["plan seconds"] = plan.apply(network), plan.seconds
     found |= {f"{what} left": of / whole[what] for what, of in sizes(network).items()}
     found["cut"] = evaluate(network, data.validation, data.task)
     found["cut, recalibrated"] = recalibrated(network, data)
     start = time.process_time()
-    finetune(network, data, job.size.epochs - (job.size.first if method.prepare else 0), job.network)
+    finetune(network, data, job.size.epochs - method.epochs_before(job.size), job.network)
     found["finetuning seconds"] = time.process_time() - start
     found["validation"] = evaluate(network, data.validation, data.task)
     return found | {"test": evaluate(network, data.test, data.task)}
 
 
+def planned(job: Job, case: Case, network: nn.Module) -> Plan:
+    """What stays, and what finding that took; once for all budgets that do the same before the cut."""
+    if not job.plan.exists():
+        start = time.process_time()
+        plan = METHODS[job.method].plan(case, network, job.speedup)
+        job.plan.parent.mkdir(parents=True, exist_ok=True)
+        replace(plan, seconds=time.process_time() - start).save(job.plan)
+    return load_plan(job.plan)
+
+
 def prepared(job: Job, case: Case) -> tuple[nn.Module, dict[str, float]]:
     """The network made easy to prune, and what that took; once for all speed-ups, kept in a file."""
-    path = Path(job.folder, "prepared", f"{job.method} {job.network}.safetensors")
+    path = Path(job.folder, "prepared", f"{job.method} {job.network} {job.size.first}.safetensors")
     if not path.exists():
         start, cpu = METHODS[job.method].prepare, time.process_time()
         assert start is not None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 
-from proposals import SET_AWARE_NET, Case, Propose, greedy, set_aware
+from proposals import Case, Propose, Size, greedy, load_set_aware, set_aware
 from torch import nn
 from training import EXAMPLE, finetune, losses
 
@@ -14,17 +14,16 @@ from nasplat.prune import Plan, PruneSettings, plan_of, prunable
 from nasplat.prune.meta import Pruner
 from nasplat.prune.planning import Target, scored
 from nasplat.prune.regularisers import GroupSparsity, Regulariser, ScaleL1
-from nasplat.prune.setaware import SetAware
 
 UNPRUNED, METANETWORK, SET_AWARE = "unpruned", "metanetwork", "set-aware metanetwork"
-PRUNER = "prune_cifar_resnets"
-SLIMMING, GROUP_SPARSITY = ScaleL1(2e-3), GroupSparsity(1e-3)
+PRUNER, AT_ONCE = "prune_cifar_resnets", "prune_cifar_resnets_at_once"
+SLIMMING, GROUP_SPARSITY = ScaleL1(2e-3), GroupSparsity(2e-3)
 """Strengths that did best at 3x on the held-out network resnet20_7-14-28_seed104, on validation images."""
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """prepare: makes a network easy to prune, in `first` epochs; None: nothing is done before the cut.
+    """prepare: makes a network easy to prune, in `first` epochs if it `spends` them; None: nothing is done before.
 
     What stays is chosen by a score, all groups together, or by `propose`.
     """
@@ -32,6 +31,7 @@ class Method:
     score: str = "l2"
     prepare: Callable[[Case], nn.Module] | None = None
     propose: Propose | None = None
+    spends: bool = True
 
     def plan(self, case: Case, network: nn.Module, speedup: float) -> Plan:
         """Which channels stay."""
@@ -42,6 +42,10 @@ class Method:
             return plan_of(before, scored(self.score), target, settings, losses(case.data), name=self.score)
         kept = self.propose(case, before, speedup)
         return before.plan(kept, score=self.propose.__name__, target=f"speedup = {speedup:g}")
+
+    def epochs_before(self, size: Size) -> int:
+        """Of training, before the cut."""
+        return size.first if self.prepare is not None and self.spends else 0
 
 
 def trained(regulariser: Regulariser | None = None) -> Callable[[Case], nn.Module]:
@@ -55,11 +59,20 @@ def trained(regulariser: Regulariser | None = None) -> Callable[[Case], nn.Modul
     return prepare
 
 
-def rewritten(case: Case) -> nn.Module:
+def rewritten(regulariser: Regulariser | None = None) -> Callable[[Case], nn.Module]:
     """Rewrite by the metanetwork, then train on."""
-    network = Pruner.load(PRUNER).rewrite(case.network, EXAMPLE)
-    finetune(network, case.data, case.size.first, case.seed)
-    return network
+
+    def prepare(case: Case) -> nn.Module:
+        network = Pruner.load(PRUNER).rewrite(case.network, EXAMPLE)
+        finetune(network, case.data, case.size.first, case.seed, regulariser)
+        return network
+
+    return prepare
+
+
+def rewritten_at_once(case: Case) -> nn.Module:
+    """Rewrite by the metanetwork that learned through the cut; all training comes after it."""
+    return Pruner.load(AT_ONCE).rewrite(case.network, EXAMPLE)
 
 
 METHODS: dict[str, Method] = {
@@ -71,12 +84,15 @@ METHODS: dict[str, Method] = {
     "L1 sparse training": Method("bn_scale", trained(SLIMMING)),
     "group-sparse training": Method("l2", trained(GROUP_SPARSITY)),
     "greedy": Method(propose=greedy),
-    METANETWORK: Method("l2", rewritten),
+    METANETWORK: Method("l2", rewritten()),
+    f"{METANETWORK}, at once": Method("l2", rewritten_at_once, spends=False),
+    f"{METANETWORK}, group-sparse training": Method("l2", rewritten(GROUP_SPARSITY)),
     SET_AWARE: Method(propose=set_aware),
 }
 
 META_SECONDS: dict[str, Callable[[], float]] = {
     METANETWORK: lambda: sum(epoch.seconds for epoch in Pruner.load(PRUNER).card.epochs),
-    SET_AWARE: lambda: SetAware.load(SET_AWARE_NET).card.epochs[-1].seconds,
+    f"{METANETWORK}, at once": lambda: sum(epoch.seconds for epoch in Pruner.load(AT_ONCE).card.epochs),
+    SET_AWARE: lambda: load_set_aware().card.epochs[-1].seconds,
 }
 """What training each metanetwork took."""

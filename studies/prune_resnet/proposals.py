@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 import torch
@@ -17,8 +18,11 @@ from nasplat.prune.greedy import GreedySettings, greedy_kept, units_of
 from nasplat.prune.masked import Kept
 from nasplat.prune.setaware import SetAware
 
+OUT = Path(__file__).resolve().parent / "out"
+"""Where metanetworks are looked for, before those that nasplat ships."""
+
 GREEDY = GreedySettings(per_step=2, norms="batch")
-SET_AWARE_NET = "set_aware_resnets"
+SET_AWARE_NET = "set_aware_resnet"
 IMAGES = 512
 """Training images on which masked networks are tried."""
 
@@ -56,8 +60,12 @@ def greedy(case: Case, network: Prunable, speedup: float) -> Kept:
 def set_aware(case: Case, network: Prunable, speedup: float) -> Kept:
     """Remove what the metanetwork says is worth least for the multiply-adds that it frees, and ask again."""
     limit = network.macs(network.everything) / speedup
-    judge = SetAware.load(SET_AWARE_NET)
-    return judge.propose(network.module, EXAMPLE, network.macs, limit, loss=trials(case.data))
+    return load_set_aware().propose(network.module, EXAMPLE, network.macs, limit, loss=trials(case.data))
+
+
+def load_set_aware() -> SetAware:
+    """The one that set_aware.py has trained."""
+    return SetAware.load(SET_AWARE_NET, OUT)
 
 
 def trials(data: Dataset) -> Callable[[nn.Module], Iterator[Tensor]]:

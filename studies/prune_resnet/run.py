@@ -31,7 +31,7 @@ from proposals import Size
 from tables import tables
 
 HERE = Path(__file__).resolve().parent
-FULL, QUICK = Size(), Size(images=1000, epochs=2, first=1)
+FULL, SHORT, QUICK = Size(), Size(epochs=2, first=1), Size(images=1000, epochs=2, first=1)
 BOTH, MORE = (2.0, 3.0), (1.5, 4.0)
 """Speed-ups of all networks, and of the first alone."""
 
@@ -69,7 +69,10 @@ def main() -> None:
         if not asked.table:
             train_networks(place, size, asked.quick, asked.processes)
             todo = list(jobs(asked.methods, asked.networks, size, place))
-            do(path, todo, work, asked.processes)
+            short = (
+                [] if asked.quick else [replace(job, size=SHORT) for job in todo if job.speedup not in MORE]
+            )
+            do(path, [*short, *todo], work, asked.processes)
             metas = [name for name in META_SECONDS if name in asked.methods and not asked.quick]
             do(path, [TrainingJob(name, str(place)) for name in metas], work, 1)
             do(path, [LatencyJob(job) for job in todo if job.network == 0], work, 1)

@@ -27,13 +27,14 @@ def tables(rows: pd.DataFrame) -> str:
     """All that there are rows for, as Markdown."""
     if rows.empty:
         return "nothing has been measured yet"
-    networks = rows[rows["what"] == "test"].groupby("speedup")["network"].nunique()
-    found = [f"### {speedup:g}x\n\n{accuracy(rows, speedup)}" for speedup in networks.index if speedup > 1]
-    found += [
-        f"### {title}\n\n{table}"
-        for title, table in {**rivals(rows), **costs(rows), **latencies(rows)}.items()
-    ]
-    return "\n\n".join(found)
+    found: dict[str, str] = {}
+    for epochs, own in sorted(rows[rows["epochs"] > 0].groupby("epochs"), reverse=True):
+        speedups = sorted(set(own["speedup"]) - {1.0})
+        found |= {f"{epochs} epochs, {speedup:g}x": accuracy(own, speedup) for speedup in speedups}
+        found |= {f"{epochs} epochs: {title}": table for title, table in rivals(own).items()}
+    most = rows[rows["epochs"].isin([0, rows["epochs"].max()])]
+    found |= {**costs(most), **latencies(most)}
+    return "\n\n".join(f"### {title}\n\n{table}" for title, table in found.items())
 
 
 def accuracy(rows: pd.DataFrame, speedup: float) -> str:
