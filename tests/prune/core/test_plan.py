@@ -18,18 +18,7 @@ from ...channels.architectures import ALL
 from .conftest import prepared, random_kept
 from .reference import outputs
 
-SOME = (
-    "resnext",
-    "densenet",
-    "vit",
-    "multihead_vit",
-    "decoder",
-    "lstm",
-    "temporal",
-    "gates",
-    "unet",
-    "mixture",
-)
+SOME = ("resnext", "densenet", "multihead_vit", "decoder", "lstm", "temporal")
 
 
 def planned(name: str, seed: int = 0) -> Plan:
