@@ -6,8 +6,9 @@ Training: `draw_masks` of trained networks, `Lesson.of` each, `fit`, `SetAware(n
 
 from __future__ import annotations
 
-from nasplat.prune.setaware.card import Card, find_set_aware, shipped_set_aware
+from nasplat.prune.setaware.card import SET_AWARE, Card
 from nasplat.prune.setaware.examples import Masks, Walks, draw_masks, read_masks, rises_of, write_masks
+from nasplat.prune.setaware.following import follow
 from nasplat.prune.setaware.lessons import Lesson
 from nasplat.prune.setaware.network import Body, SetAwareNetwork
 from nasplat.prune.setaware.objective import correlations
@@ -18,6 +19,7 @@ from nasplat.prune.setaware.training import Epoch, Fitted, Fitting, fit, judged
 from nasplat.prune.setaware.units import Units
 
 __all__ = [
+    "SET_AWARE",
     "Body",
     "Card",
     "Epoch",
@@ -32,13 +34,12 @@ __all__ = [
     "Walks",
     "correlations",
     "draw_masks",
-    "find_set_aware",
     "fit",
+    "follow",
     "judged",
     "read_masks",
     "remove",
     "rises_of",
-    "shipped_set_aware",
     "taylor_features",
     "write_masks",
 ]

@@ -26,7 +26,7 @@ class Body:
 
     backbone: BackboneName = "edge_gated"
     width: int = 32
-    layers: int = 4
+    layers: int = 3
     grid: int = 3
     taylor: bool = True
 

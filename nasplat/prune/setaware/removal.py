@@ -62,11 +62,11 @@ def remove(
         goal = limit if step + 1 == steps.steps else whole * (limit / whole) ** ((step + 1) / steps.steps)
         if cost(kept) > goal:
             worth = judge(kept)
-            keys = _keys(units, worth, cost, kept, steps)
+            keys = keys_of(units, worth, cost, kept, steps)
             if steps.tried and check is not None:
                 cheapest = np.argsort(keys, kind="stable")[: min(steps.tried, int(np.isfinite(keys).sum()))]
                 worth[cheapest] = check(kept, cheapest)
-                keys = _keys(units, worth, cost, kept, steps)
+                keys = keys_of(units, worth, cost, kept, steps)
             kept = _cheapest(units, kept, keys, cost, goal, steps.least)
     return kept
 
@@ -81,7 +81,7 @@ def _cheapest(units: Units, kept: Kept, keys: Values, cost: Cost, goal: float, l
     return kept
 
 
-def _keys(units: Units, worth: Values, cost: Cost, kept: Kept, steps: Steps) -> Values:
+def keys_of(units: Units, worth: Values, cost: Cost, kept: Kept, steps: Steps) -> Values:
     """By what units are ranked, (units,); infinite for those that may not go."""
     keys = np.full(len(units), np.inf)
     may = units.removable(kept, steps.least)

@@ -18,7 +18,7 @@ from nasplat.prune.masked import Kept, checked_kept
 from nasplat.prune.meta.data_models import DataModel, Example, data_model
 from nasplat.prune.prunable import Choice, prunable
 from nasplat.prune.scores import Evidence, Loss
-from nasplat.prune.setaware.card import Card, find_set_aware, read_set_aware, write_set_aware
+from nasplat.prune.setaware.card import SET_AWARE, Card
 from nasplat.prune.setaware.examples import rises_of
 from nasplat.prune.setaware.lessons import masked_graph
 from nasplat.prune.setaware.network import SetAwareNetwork
@@ -41,7 +41,7 @@ class SetAware:
     @classmethod
     def load(cls, name: str | Path, base: Path | None = None) -> Self:
         """One that nasplat ships, by name, or a folder, relative to `base`. NasplatError: there is none."""
-        tensors, card = read_set_aware(find_set_aware(name, base))
+        tensors, card = SET_AWARE.read(SET_AWARE.find(name, base), Card.from_json)
         network = SetAwareNetwork(card.body)
         try:
             network.load_state_dict(tensors)
@@ -54,7 +54,7 @@ class SetAware:
 
     def save(self, folder: Path) -> None:
         """Write weights and card into a folder."""
-        write_set_aware(folder, self.network.state_dict(), self.card)
+        SET_AWARE.write(folder, self.network.state_dict(), self.card.as_json())
 
     def judge(self, model: DataModel, units: Units, loss: Loss | None = None) -> Judgement:
         """What judges one network again and again. DataError: it is outside the family that was learned from."""

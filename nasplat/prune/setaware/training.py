@@ -70,19 +70,25 @@ def fit(
     fitting: Fitting,
     folder: Path | None = None,
     told: Callable[[Epoch], None] | None = None,
+    start: SetAwareNetwork | None = None,
 ) -> Fitted:
     """Train on the masks of some networks; those of others choose the epoch.
 
     folder: where the state is kept after every epoch; a training of the same form goes on from there, to the same end
-    as one that was never stopped. told: called after every epoch. TrainingError: the loss is not finite.
+    as one that was never stopped. told: called after every epoch. start: a metanetwork of that form to go on from.
+    TrainingError: the loss is not finite.
     """
     if not lessons or not held_out:
         raise NasplatError(
             f"{len(lessons)} networks to learn from and {len(held_out)} held out; give one of each at least"
         )
     run = _Run(body, lessons, fitting)
+    if start is not None:
+        run.network.load_state_dict(start.state_dict())
     path = None if folder is None else folder / FILE
-    digest = json_hash([body.as_json(), asdict(fitting), *map(_print, [*lessons, *held_out])])
+    digest = json_hash(
+        [body.as_json(), asdict(fitting), *map(_print, [*lessons, *held_out]), _sum(run.network)]
+    )
     if path is not None and path.exists():
         run.restore(path, digest)
     while len(run.epochs) < fitting.epochs:
@@ -202,3 +208,8 @@ def _print(lesson: Lesson) -> list[float]:
     """What tells masks of a network from others."""
     rises = lesson.masks.rises
     return [len(lesson.masks), float(rises.nansum()), float(lesson.masks.kept.sum())]
+
+
+def _sum(network: SetAwareNetwork) -> float:
+    """What tells a metanetwork from others."""
+    return float(sum(tensor.double().sum() for tensor in network.state_dict().values()))

@@ -15,9 +15,22 @@ from nasplat.channels import channel_spec
 from nasplat.errors import DataError, NasplatError
 from nasplat.prune import plan_pruning, prunable
 from nasplat.prune.meta.family import Family
-from nasplat.prune.setaware import Body, Card, SetAware, Steps, Units, fit
+from nasplat.prune.setaware import (
+    Body,
+    Card,
+    Fitting,
+    Lesson,
+    SetAware,
+    Steps,
+    Units,
+    Walks,
+    fit,
+    follow,
+    rises_of,
+)
+from nasplat.prune.trials import Trials
 
-from .tiny import BODY, EXAMPLE, FITTING, WALKS, lessons, loss, residual
+from .tiny import BODY, EXAMPLE, FITTING, WALKS, lessons, loss, losses, model, residual
 
 
 @cache
@@ -123,3 +136,20 @@ def test_nothing_of_the_network_changes() -> None:
     for name, tensor in network.state_dict().items():
         torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
     assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_it_learns_on_from_the_masks_that_it_comes_to() -> None:
+    one = model(5, 3)
+    masks = follow(trained(), one, losses(), Walks(steps=4, candidates=6, least=0.5), 0)
+    units = Units.of(one.spec)
+    assert bool(masks.kept[0].all())
+    assert bool((masks.kept.sum(1).diff() < 0).all())
+    trials = Trials(one.module, one.spec, loss, "batch")
+    for kept, rises in zip(masks.kept.numpy(), masks.rises.numpy(), strict=True):
+        looked = np.flatnonzero(np.isfinite(rises))
+        assert len(looked) == 6
+        np.testing.assert_allclose(rises_of(trials, units, kept, looked), rises, atol=1e-6)
+    own = [Lesson.of(one, masks)]
+    found = fit(trained().card.body, own, own, Fitting(epochs=1, rate=0.0), start=trained().network)
+    for name, tensor in trained().network.state_dict().items():
+        torch.testing.assert_close(found.network.state_dict()[name], tensor, rtol=0, atol=0)
