@@ -24,6 +24,9 @@ from nasplat.prune.ranking import RANKINGS, Left, Order, Ranking, Values, Widths
 from nasplat.prune.reaching import reach
 from nasplat.prune.scores import SCORES, ChannelScore, Evidence, Loss
 
+METANET = "metanet:"
+"""Before the name or folder of a trained metanetwork that scores channels."""
+
 Score: TypeAlias = str | ChannelScore | Tensor
 
 
@@ -135,10 +138,11 @@ def plan_pruning(
 ) -> Plan:
     """Which channels of a network stay so that one target is met, see `Target`; the network is left as it was.
 
-    example: its input (n, ...), or a list of inputs. score: a name in `nasplat.prune.SCORES`, a function of `Evidence`,
-    or importances (channels,) themselves. loss: for scores that look at data, see `nasplat.prune.scores.Evidence`.
-    Targets are met exactly or as closely from below as one more unit allows; what cannot be cut is in `Plan.frozen`
-    with its reason. NasplatError: a network that cannot be traced, an unknown score, a target that cannot be met.
+    example: its input (n, ...), or a list of inputs. score: a name in `nasplat.prune.SCORES`, "metanet:NAME" with a
+    trained metanetwork, a function of `Evidence`, or importances (channels,) themselves. loss: for scores that look at
+    data, see `nasplat.prune.scores.Evidence`. Targets are met exactly or as closely from below as one more unit allows;
+    what cannot be cut is in `Plan.frozen` with its reason. NasplatError: a network that cannot be traced, an unknown
+    score, a target that cannot be met.
     """
     target = Target(speedup, max_macs, max_params, max_latency, keep_ratio, latency)
     measure = scored(score)  # an unknown name must not cost a trace
@@ -148,6 +152,10 @@ def plan_pruning(
 
 def scored(score: Score) -> ChannelScore:
     """A score by name, or itself; importances are a score that looks at nothing."""
+    if isinstance(score, str) and score.startswith(METANET):
+        from nasplat.prune.metanets import load_metanet
+
+        return load_metanet(score.removeprefix(METANET))
     if isinstance(score, str):
         if score not in SCORES:
             raise NasplatError(f"unknown score {score!r}; {expected_one_of(score, SCORES)}")

@@ -8,7 +8,7 @@ plan = plan_pruning(model, example, Pruner.load("prune_cifar_resnets"), speedup=
 
 from __future__ import annotations
 
-from nasplat.prune.meta.card import Card, Epoch, find_pruner, shipped_pruners
+from nasplat.prune.meta.card import PRUNERS, Card, Epoch
 from nasplat.prune.meta.family import Family
 from nasplat.prune.meta.objective import Losses, cross_entropies
 from nasplat.prune.meta.pruner import Pruner
@@ -16,6 +16,7 @@ from nasplat.prune.meta.settings import MetaSettings
 from nasplat.prune.meta.training import Judge, MetaTask, train_pruner
 
 __all__ = [
+    "PRUNERS",
     "Card",
     "Epoch",
     "Family",
@@ -25,7 +26,5 @@ __all__ = [
     "MetaTask",
     "Pruner",
     "cross_entropies",
-    "find_pruner",
-    "shipped_pruners",
     "train_pruner",
 ]

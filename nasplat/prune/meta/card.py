@@ -1,22 +1,17 @@
-"""A trained metanetwork that prunes as files: weights in safetensors, everything else in JSON, no pickle."""
+"""What is known of a trained metanetwork that rewrites networks."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from nasplat.errors import NasplatError, expected_one_of
-from nasplat.files import content_hash, write_atomic
 from nasplat.prune.meta.family import Family
 from nasplat.prune.meta.settings import MetaSettings
+from nasplat.prune.trained import TrainedKind
 
-WEIGHTS, CARD = "weights.safetensors", "card.json"
+PRUNERS = TrainedKind("card.json", "trained metanetwork")
+"""Folders of those that rewrite networks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,54 +66,3 @@ class Card:
         settings, family = MetaSettings.from_json(page["settings"]), Family.from_json(page["family"])
         epochs = tuple(Epoch(**epoch) for epoch in page["epochs"])
         return cls(**{**page, "settings": settings, "family": family, "epochs": epochs})
-
-
-def write_pruner(folder: Path, tensors: Mapping[str, Tensor], card: Card) -> None:
-    """Weights, then the card that holds their hash."""
-    from safetensors.torch import save
-
-    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-    written = write_atomic(folder / WEIGHTS, content)
-    page = card.as_json() | {"weights": written}
-    write_atomic(folder / CARD, json.dumps(page, indent=1, ensure_ascii=False) + "\n")
-
-
-def read_pruner(folder: Path) -> tuple[dict[str, Tensor], Card]:
-    """NasplatError for files that are missing, damaged or not each other's."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    try:
-        page = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        content = (folder / WEIGHTS).read_bytes()
-        written = page.pop("weights")
-        card = Card.from_json(page)
-        if content_hash(content) != written:
-            raise ValueError(f"{WEIGHTS} is not the file that {CARD} was written for")
-        return load(content), card
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, NasplatError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        raise NasplatError(
-            f"{folder} holds no trained metanetwork that prunes ({type(error).__name__}: {reason}); expected {CARD} "
-            f"and {WEIGHTS} as nasplat fit metanet writes them"
-        ) from error
-
-
-def find_pruner(name: str, base: Path | None = None) -> Path:
-    """The folder of a metanetwork: a path relative to `base`, else one that nasplat ships; else NasplatError."""
-    own = Path(base or ".") / Path(name).expanduser()
-    if (own / CARD).is_file():
-        return own
-    known = {place.name: place for place in shipped_pruners()}
-    if name in known:
-        return known[name]
-    raise NasplatError(
-        f"no trained metanetwork {name!r}: expected a folder with {CARD}, or one that nasplat ships; "
-        f"{expected_one_of(name, known)}"
-    )
-
-
-def shipped_pruners() -> list[Path]:
-    """The folders of all metanetworks that nasplat ships."""
-    trained = Path(str(files("nasplat.predictors"))) / "trained"
-    return sorted(place.parent for place in trained.glob(f"*/{CARD}"))

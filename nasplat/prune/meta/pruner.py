@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nasplat.channels import ParameterGraph
 from nasplat.errors import NasplatError
-from nasplat.prune.meta.card import Card, find_pruner, read_pruner, write_pruner
+from nasplat.prune.meta.card import PRUNERS, Card
 from nasplat.prune.meta.data_models import DataModel, Example, data_model, rewritten
 from nasplat.prune.meta.rewriter import Rewriter
 from nasplat.prune.scores import SCORES, Evidence
@@ -30,7 +30,7 @@ class Pruner:
     @classmethod
     def load(cls, name: str | Path, base: Path | None = None) -> Self:
         """One that nasplat ships, by name, or a folder, relative to `base`. NasplatError: there is none."""
-        tensors, card = read_pruner(find_pruner(str(name), base))
+        tensors, card = PRUNERS.read(PRUNERS.find(name, base), Card.from_json)
         rewriter = Rewriter(card.settings)
         try:
             rewriter.load_state_dict(tensors)
@@ -43,7 +43,7 @@ class Pruner:
 
     def save(self, folder: Path) -> None:
         """Write weights and card into a folder."""
-        write_pruner(folder, self.rewriter.state_dict(), self.card)
+        PRUNERS.write(folder, self.rewriter.state_dict(), self.card.as_json())
 
     def rewrite(self, module: nn.Module, example: Example) -> nn.Module:
         """A new network of the same form with new numbers; `module` stays as it is.

@@ -1,36 +1,18 @@
-"""Trained metanetworks by name: those that rewrite a network or score it, and those that judge it step by step."""
+"""What trained metanetworks do with a network: some write it anew, some judge it step by step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from time import perf_counter
-from typing import Any, TypeAlias
+from typing import Any
 
 from torch import Tensor, nn
 
-from nasplat.errors import InvalidStudy, expected_one_of
+from nasplat.errors import InvalidStudy
 from nasplat.prune import Plan, PruneSettings, Target, prunable
-from nasplat.prune.meta import Pruner, find_pruner, shipped_pruners
-from nasplat.prune.setaware import SetAware, find_set_aware, shipped_set_aware
-from nasplat.prune.setaware.card import CARD
-
-Metanet: TypeAlias = Pruner | SetAware
-
-
-def load_metanet(name: str) -> Metanet:
-    """A metanetwork of either kind: a folder, or one that nasplat ships. InvalidStudy: there is none of that name."""
-    rewriting = {place.name for place in shipped_pruners()}
-    judging = {place.name for place in shipped_set_aware()}
-    if name in judging or (Path(name) / CARD).is_file():
-        return SetAware.load(find_set_aware(name))
-    if name in rewriting or Path(name).is_dir():
-        return Pruner.load(find_pruner(name))
-    raise InvalidStudy(
-        f"no metanetwork {name!r}: expected a folder that nasplat fit metanet wrote, or one that nasplat ships; "
-        f"{expected_one_of(name, sorted(rewriting | judging))}"
-    )
+from nasplat.prune.metanets import Metanet
+from nasplat.prune.setaware import SetAware
 
 
 def rewritten(metanet: Metanet, module: nn.Module, example: Tensor) -> nn.Module:

@@ -15,10 +15,11 @@ from nasplat.elastic import recalibrate
 from nasplat.errors import InvalidStudy, NasplatError
 from nasplat.measure import pick_device
 from nasplat.prune import Plan, Target, plan_pruning
+from nasplat.prune.metanets import Metanet, load_metanet
 from nasplat.prune.setaware import SetAware
 from nasplat.study.pruning.figures import clock
 from nasplat.study.pruning.finetune import losses
-from nasplat.study.pruning.metanet import Metanet, load_metanet, rewritten, stepwise, takes_steps
+from nasplat.study.pruning.metanet import rewritten, stepwise, takes_steps
 from nasplat.study.pruning.model import Subject, load_subject
 from nasplat.study.pruning.order import PruneOrder
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from nasplat.channels import channel_spec
 from nasplat.errors import DataError, NasplatError
-from nasplat.prune.meta import Pruner, find_pruner, shipped_pruners, train_pruner
+from nasplat.prune.meta import PRUNERS, Pruner, train_pruner
 from nasplat.prune.scores import Evidence
 
 from .pupils import EXAMPLE, TINY, pupil, task
@@ -86,7 +86,7 @@ def test_files_that_are_not_each_others_or_damaged_are_refused(folder: Path, tmp
 
 
 def test_an_unknown_name_is_told_what_is_known(tmp_path: Path) -> None:
-    names = [place.name for place in shipped_pruners()]
+    names = [place.name for place in PRUNERS.shipped()]
     with pytest.raises(NasplatError, match="no trained metanetwork 'nothing'") as told:
-        find_pruner("nothing", tmp_path)
+        PRUNERS.find("nothing", tmp_path)
     assert all(name in str(told.value) for name in names)

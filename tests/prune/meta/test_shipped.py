@@ -11,7 +11,7 @@ from torch import nn
 from nasplat.errors import DataError
 from nasplat.networks import resnet, vgg11_bn, vgg16_bn
 from nasplat.prune import plan_pruning
-from nasplat.prune.meta import Pruner, shipped_pruners
+from nasplat.prune.meta import PRUNERS, Pruner
 
 ROOT = Path(__file__).resolve().parents[3]
 RESNETS, VGGS, AT_ONCE = "prune_cifar_resnets", "prune_vggs", "prune_cifar_resnets_at_once"
@@ -30,7 +30,7 @@ def thin_vgg(depth: int, width: int) -> nn.Module:
 
 
 def test_all_are_found_by_name() -> None:
-    assert {RESNETS, VGGS, AT_ONCE} <= {place.name for place in shipped_pruners()}
+    assert {RESNETS, VGGS, AT_ONCE} <= {place.name for place in PRUNERS.shipped()}
 
 
 @pytest.mark.parametrize("name", [RESNETS, VGGS, AT_ONCE])
