@@ -5,6 +5,7 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --c
 NASPLAT := $(VENV)/bin/nasplat
 QUICKSTART := studies/quickstart
 DEVICE ?= auto
+JOBS ?= 2
 
 .PHONY: help demo test check clean
 
@@ -24,8 +25,8 @@ demo: $(VENV)/ready  ## run the study in studies/quickstart: train, search, draw
 	$(NASPLAT) export $(QUICKSTART) --select knee --format state,pt2,onnx -o $(QUICKSTART)/out/knee
 	@echo "next: $(NASPLAT) show $(QUICKSTART) knee -o $(QUICKSTART)/out/knee.svg"
 
-test: $(VENV)/ready  ## run the tests
-	$(VENV)/bin/python -m pytest -q
+test: $(VENV)/ready  ## run the tests, JOBS of them at once
+	$(VENV)/bin/python -m pytest -q --numprocesses $(JOBS) --dist worksteal
 
 check: $(VENV)/ready  ## ruff and mypy --strict
 	$(VENV)/bin/ruff check .
