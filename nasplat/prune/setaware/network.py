@@ -18,6 +18,9 @@ from nasplat.metanet.state import GraphState
 from nasplat.prune.setaware.taylor import FEATURES
 from nasplat.prune.setaware.units import Units
 
+FLOOR = 0.3
+"""Of the scale of rises, what a unit without any is worth."""
+
 
 @dataclass(frozen=True, slots=True)
 class Body:
@@ -128,9 +131,9 @@ class SetAwareNetwork(nn.Module):
         return (torch.asinh(rises / self.scale) - self.centre) / self.spread
 
     def worth(self, predicted: Tensor) -> Tensor:
-        """What units are worth, in the unit of the loss and above zero: r + sqrt(r^2 + scale^2) for a rise r, which is
-        about 2 r for large ones, and small for those without which the loss falls."""
-        return self.scale * torch.exp(predicted * self.spread + self.centre)
+        """What units are worth, in the unit of the loss, see `worth_of`."""
+        rises: Tensor = self.scale * torch.sinh(predicted * self.spread + self.centre)
+        return worth_of(rises, self.scale)
 
     def forward(self, graph: ParameterGraph, marks: Tensor, units: Units) -> Tensor:
         """graph: of m masked networks of one form; marks (m, nodes, any): whether a neuron is still there, and what a
@@ -152,6 +155,12 @@ class SetAwareNetwork(nn.Module):
         mean, root = features.chunk(2, -1)
         known = torch.cat([features, mean + root.square() / 2], -1)
         return torch.cat([own, torch.asinh(known / self.scale)], -1)
+
+
+def worth_of(rises: Tensor, scale: Tensor) -> Tensor:
+    """r + sqrt(r^2 + f^2) of a rise r, with f a share of what rises are like: about 2 r for rises, above zero, and the
+    smaller the more the loss falls. With a large f all small rises would be worth the same."""
+    return rises + (rises.square() + (FLOOR * scale).square()).sqrt()
 
 
 def _pooled(nodes: Tensor, units: Units, way: str = "mean") -> Tensor:

@@ -21,7 +21,7 @@ from nasplat.prune.scores import Evidence, Loss
 from nasplat.prune.setaware.card import SET_AWARE, Card
 from nasplat.prune.setaware.examples import rises_of
 from nasplat.prune.setaware.lessons import masked_graph
-from nasplat.prune.setaware.network import SetAwareNetwork
+from nasplat.prune.setaware.network import SetAwareNetwork, worth_of
 from nasplat.prune.setaware.removal import STEPS, Steps, Values, remove
 from nasplat.prune.setaware.taylor import FEATURES, taylor_features
 from nasplat.prune.setaware.units import Units
@@ -133,8 +133,7 @@ class Judgement:
             norms = self.set_aware.card.walks.norms
             self._trials.append(Trials(self.model.module, self.model.spec, self.loss, norms))
         rises = rises_of(self._trials[0], self.units, kept, candidates)[candidates]
-        scale = float(self.set_aware.network.scale)
-        found: Values = rises + np.sqrt(rises**2 + scale**2)
+        found: Values = worth_of(torch.from_numpy(rises), self.set_aware.network.scale).numpy()
         return found
 
     def _features(self, kept: Kept) -> Tensor:

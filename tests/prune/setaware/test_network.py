@@ -10,6 +10,7 @@ from nasplat.errors import NasplatError
 from nasplat.prune.meta.data_models import DataModel
 from nasplat.prune.setaware import Body, Lesson, SetAwareNetwork, Units, correlations, taylor_features
 from nasplat.prune.setaware.lessons import masked_graph
+from nasplat.prune.setaware.network import worth_of
 from nasplat.prune.setaware.objective import pairs
 
 from .tiny import BODY, EXAMPLE, lessons, loss, model
@@ -80,11 +81,13 @@ def test_masks_side_by_side_are_read_as_masks_alone() -> None:
 
 def test_worth_is_above_zero_and_rises_with_the_rise() -> None:
     made = network()
-    rises = torch.tensor([-1.0, -1e-3, 0.0, 1e-3, 0.1, 1.0])
-    worth = made.worth(made.targets(rises))
+    rises = torch.tensor([-1.0, -1e-3, 0.0, 1e-3, 0.1, 1.0], dtype=torch.float64)
+    worth = worth_of(rises, made.scale)
     assert bool((worth > 0).all())
+    assert bool((worth.diff() > 0).all())
+    torch.testing.assert_close(worth[-2:], 2 * rises[-2:], rtol=0.1, atol=0)
     torch.testing.assert_close(
-        worth, rises + (rises.square() + made.scale.square()).sqrt(), rtol=1e-3, atol=1e-7
+        made.worth(made.targets(rises))[2:], worth[2:].float(), rtol=0.02, atol=1e-4, check_dtype=False
     )
 
 
