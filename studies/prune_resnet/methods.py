@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 
 from proposals import Case, Propose, Size, greedy, load_set_aware, set_aware
 from torch import nn
@@ -15,8 +16,9 @@ from nasplat.prune.meta import Pruner
 from nasplat.prune.planning import Target, scored
 from nasplat.prune.regularisers import GroupSparsity, Regulariser, ScaleL1
 
-UNPRUNED, METANETWORK, SET_AWARE = "unpruned", "metanetwork", "set-aware metanetwork"
-PRUNER, AT_ONCE = "prune_cifar_resnets", "prune_cifar_resnets_at_once"
+UNPRUNED, METANETWORK, AT_ONCE = "unpruned", "metanetwork", "metanetwork, at once"
+SET_AWARE = "set-aware metanetwork"
+PRUNERS = {METANETWORK: "prune_cifar_resnets", AT_ONCE: "prune_cifar_resnets_at_once"}
 SLIMMING, GROUP_SPARSITY = ScaleL1(2e-3), GroupSparsity(2e-3)
 """Strengths that did best at 3x on the held-out network resnet20_7-14-28_seed104, on validation images."""
 
@@ -63,7 +65,7 @@ def rewritten(regulariser: Regulariser | None = None) -> Callable[[Case], nn.Mod
     """Rewrite by the metanetwork, then train on."""
 
     def prepare(case: Case) -> nn.Module:
-        network = Pruner.load(PRUNER).rewrite(case.network, EXAMPLE)
+        network = Pruner.load(PRUNERS[METANETWORK]).rewrite(case.network, EXAMPLE)
         finetune(network, case.data, case.size.first, case.seed, regulariser)
         return network
 
@@ -72,7 +74,12 @@ def rewritten(regulariser: Regulariser | None = None) -> Callable[[Case], nn.Mod
 
 def rewritten_at_once(case: Case) -> nn.Module:
     """Rewrite by the metanetwork that learned through the cut; all training comes after it."""
-    return Pruner.load(AT_ONCE).rewrite(case.network, EXAMPLE)
+    return Pruner.load(PRUNERS[AT_ONCE]).rewrite(case.network, EXAMPLE)
+
+
+def seconds_of(pruner: str) -> float:
+    """What training a metanetwork took, as its card says."""
+    return sum(epoch.seconds for epoch in Pruner.load(pruner).card.epochs)
 
 
 METHODS: dict[str, Method] = {
@@ -85,14 +92,13 @@ METHODS: dict[str, Method] = {
     "group-sparse training": Method("l2", trained(GROUP_SPARSITY)),
     "greedy": Method(propose=greedy),
     METANETWORK: Method("l2", rewritten()),
-    f"{METANETWORK}, at once": Method("l2", rewritten_at_once, spends=False),
+    AT_ONCE: Method("l2", rewritten_at_once, spends=False),
     f"{METANETWORK}, group-sparse training": Method("l2", rewritten(GROUP_SPARSITY)),
     SET_AWARE: Method(propose=set_aware),
 }
 
 META_SECONDS: dict[str, Callable[[], float]] = {
-    METANETWORK: lambda: sum(epoch.seconds for epoch in Pruner.load(PRUNER).card.epochs),
-    f"{METANETWORK}, at once": lambda: sum(epoch.seconds for epoch in Pruner.load(AT_ONCE).card.epochs),
+    **{name: partial(seconds_of, pruner) for name, pruner in PRUNERS.items()},
     SET_AWARE: lambda: load_set_aware().card.epochs[-1].seconds,
 }
 """What training each metanetwork took."""

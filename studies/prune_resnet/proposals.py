@@ -22,7 +22,7 @@ OUT = Path(__file__).resolve().parent / "out"
 """Where metanetworks are looked for, before those that nasplat ships."""
 
 GREEDY = GreedySettings(per_step=2, norms="batch")
-SET_AWARE_NET = "set_aware_resnet"
+SET_AWARE_NET = "set_aware_resnets"
 IMAGES = 512
 """Training images on which masked networks are tried."""
 
@@ -64,7 +64,7 @@ def set_aware(case: Case, network: Prunable, speedup: float) -> Kept:
 
 
 def load_set_aware() -> SetAware:
-    """The one that set_aware.py has trained."""
+    """One in out, else the one that nasplat ships."""
     return SetAware.load(SET_AWARE_NET, OUT)
 
 
