@@ -92,10 +92,10 @@ def fit(
     if path is not None and path.exists():
         run.restore(path, digest)
     while len(run.epochs) < fitting.epochs:
-        start = time.perf_counter()
+        began = time.perf_counter()
         loss = run.epoch()
         value = judged(run.network, held_out)
-        run.ended(loss, value, time.perf_counter() - start)
+        run.ended(loss, value, time.perf_counter() - began)
         if path is not None:
             run.save(path, digest)
         if told is not None:
