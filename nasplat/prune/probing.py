@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, islice
+from itertools import chain, combinations, islice
 
 import numpy as np
 import torch
@@ -80,13 +80,14 @@ class Prober:
         return self._together(free, attributes, {name: why for name, (_, why) in failed.items()})
 
     def fault(self, groups: Sequence[Group], attributes: Sequence[Attribute]) -> str:
-        """What goes wrong when these groups lose few units or nearly all; "" if nothing does."""
-        few = draws([group.size for group in groups])
-        many = [[group.size - 1 - gone for group, gone in zip(groups, lost, strict=True)] for lost in few]
+        """What goes wrong when these groups lose about a quarter of their units or nearly all; "" if nothing does."""
+        drawn = draws([group.size for group in groups])
+        many = [[group.size - 1 - number for group, number in zip(groups, one, strict=True)] for one in drawn]
         random = np.random.default_rng(self.seed)
-        for lost in few:
+        for numbers in drawn:  # one unit alone may be dead after an activation, a quarter is not
             places = [
-                _some(group, group.size - gone, random) for group, gone in zip(groups, lost, strict=True)
+                _some(group, group.size - _quarter(group.size, number), random)
+                for group, number in zip(groups, numbers, strict=True)
             ]
             if fault := self._fault(groups, attributes, places):
                 return fault
@@ -137,9 +138,12 @@ class Prober:
 
     def _ties(self, failed: dict[str, tuple[Group, str]]) -> Iterator[tuple[Group, tuple[Attribute, ...]]]:
         """Groups that can be cut together only, with the attributes that this needs; they leave `failed`."""
-        for tie in [*self._streams(failed), *self._pairs(failed)]:
+        ties = (make(failed) for make in (self._streams, self._pairs))  # pairs of what streams have left
+        for tie in chain.from_iterable(ties):
+            if not failed.keys() >= set(tie.parts):
+                continue
             found = self._attributes(tie) if self.fault([tie], ()) else ()
-            if found is not None and failed.keys() >= set(tie.parts):
+            if found is not None:
                 for name in tie.parts:
                     del failed[name]
                 yield tie, found
@@ -186,9 +190,9 @@ class Prober:
 
 
 def draws(sizes: Sequence[int]) -> list[list[int]]:
-    """How many units each group loses, in a few draws: each loses some in one of them, and in one of them two groups
-    of equal size lose different numbers (digits of their number among those of that size), so that none passes only
-    because another lost as many."""
+    """A number below its size for each group, in a few draws: each has one above 0 in one of them, and in one of them
+    two groups of equal size have different ones (digits of their number among those of that size). Groups lose units
+    by these numbers, so that none passes only because another lost as many."""
     numbers: list[int] = []
     for place, size in enumerate(sizes):
         numbers.append(1 + sizes[:place].count(size))
@@ -198,6 +202,11 @@ def draws(sizes: Sequence[int]) -> list[list[int]]:
         found.append([number // size**power % size for number, size in zip(numbers, sizes, strict=True)])
         power += 1
     return found
+
+
+def _quarter(size: int, number: int) -> int:
+    """How many units a group loses: so many more than a quarter, around its size, and never none."""
+    return (size // 4 + number) % size or size // 2
 
 
 def _width(group: Group) -> int:

@@ -133,10 +133,9 @@ def _probed(module: nn.Module, examples: tuple[Tensor, ...], spec: ChannelSpec, 
     wanted = [g for g in whole if g.name not in stay and (choice.blocks or g.kind != "blocks")]
     wanted = [g for g in wanted if choice.inside or g.kind != "inside"]
     trust = frozenset(g.name for g in whole if any(fnmatchcase(g.name, p) for p in choice.trust))
-    inputs = tuple(_lively(one, choice.seed) for one in examples)
-    prober = Prober(
-        _alive(module, choice.seed), inputs, spec, tuple(wanted), trust, _trained(spec), choice.seed
-    )
+    lively = tuple(_lively(one, choice.seed) for one in examples)
+    alive, inputs = _sharp(_alive(module, choice.seed), lively)
+    prober = Prober(alive, inputs, spec, tuple(wanted), trust, _trained(spec), choice.seed)
     found = prober.probe()
     frozen = {space.name: space.reason for space in spec.spaces if space.kind == "frozen"}
     frozen |= {
@@ -149,7 +148,7 @@ def _probed(module: nn.Module, examples: tuple[Tensor, ...], spec: ChannelSpec, 
         module, examples, spec, found.free, tuple(whole), {**frozen, **found.frozen}, found.attributes, sizes, counted,
         closed=False,
     )  # fmt: skip
-    return _closed(free, found.tried)
+    return _closed(free, found.tried, inputs)
 
 
 def _check_patterns(what: str, patterns: Sequence[str], groups: Sequence[str], others: Sequence[str]) -> None:
@@ -167,12 +166,12 @@ def _pruned(group: Group, kept: Kept) -> PrunedGroup:
     return PrunedGroup(group.name, group.kind, group.size, stay)
 
 
-def _closed(free: Prunable, tried: tuple[Kept, nn.Module] | None) -> Prunable:
-    """With the closed formula, where it says of other widths what counting says."""
+def _closed(free: Prunable, tried: tuple[Kept, nn.Module] | None, inputs: Sequence[Tensor]) -> Prunable:
+    """With the closed formula, where it says of other widths what counting says. inputs: of the network tried."""
     if free.counted.get("", 0) or tried is None:
         return free
     kept, cut = tried
-    formula, counted = free.sizes.macs(kept, free.counted), _macs(cut, free.examples)
+    formula, counted = free.sizes.macs(kept, free.counted), _macs(cut, inputs)
     return replace(free, closed=abs(formula - counted) <= 1.0 + 1e-9 * counted)
 
 
@@ -202,6 +201,22 @@ def _lively(example: Tensor, seed: int) -> Tensor:
         return example
     random = torch.Generator().manual_seed(seed)
     return torch.randn(example.shape, generator=random, dtype=example.dtype).to(example.device)
+
+
+def _sharp(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """A network of half precision in single, where it runs there: rounding hides wrong channels. All others as they
+    are."""
+    short = {torch.float16, torch.bfloat16}
+    if short.isdisjoint(tensor.dtype for tensor in (*module.state_dict().values(), *inputs)):
+        return module, inputs
+    single = copy.deepcopy(module).float()
+    floats = tuple(one.float() if one.is_floating_point() else one for one in inputs)
+    try:
+        with torch.no_grad():
+            single(*floats)
+    except Exception:  # its code names a precision
+        return module, inputs
+    return single, floats
 
 
 def _alive(module: nn.Module, seed: int) -> nn.Module:

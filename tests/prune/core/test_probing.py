@@ -65,6 +65,26 @@ def test_groups_of_equal_size_lose_different_numbers_in_one_of_few_draws(sizes: 
         assert all(by_group[a] != by_group[b] for b in range(a) if sizes[b] == size)
 
 
+class Shifted(nn.Module):
+    """Channels that the code moves by one, behind an activation that leaves half of them at zero."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Linear(6, width), nn.Linear(width, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.head(torch.relu(self.stem(x)).roll(1, -1))
+        return found
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("width", [64, 256])
+def test_channels_that_move_are_not_believed_however_many_they_are(width: int, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    network = prunable(Shifted(width).to(dtype).eval(), torch.randn(2, 6, dtype=dtype))
+    assert network.frozen == {"stem": "its width enters what other channels compute"}
+
+
 class Between(nn.Module):
     """A norm without weights between two layers."""
 
