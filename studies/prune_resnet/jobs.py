@@ -164,7 +164,7 @@ def latency(job: Job) -> dict[str, float]:
     network = base(job)
     if job.method != UNPRUNED:
         network = load_plan(job.plan).apply(network)
-    repeats = Repeats(budget_s=2.0)
+    repeats = Repeats(budget_s=0.5)
     return {
         f"batch {n}, ms": measure_latency(
             network, torch.zeros(n, 1, 14, 14), threads=1, repeats=repeats

@@ -41,8 +41,8 @@ def jobs(methods: Sequence[str], networks: int, size: Size, folder: Path) -> Ite
     make = partial(Job, size=size, folder=str(folder))
     for network in range(networks):
         yield make(UNPRUNED, network, 1.0)
-        yield from (make(name, network, speedup) for speedup in BOTH for name in methods if name != UNPRUNED)
-    yield from (make(name, 0, speedup) for speedup in MORE for name in methods if name != UNPRUNED)
+        for speedup in (*BOTH, *MORE) if network == 0 else BOTH:
+            yield from (make(name, network, speedup) for name in methods if name != UNPRUNED)
 
 
 def train_networks(place: Path, size: Size, quick: bool, processes: int) -> None:
