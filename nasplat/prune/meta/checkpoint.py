@@ -37,7 +37,7 @@ def save_checkpoint(folder: Path, point: Checkpoint, digest: str) -> None:
 
     parts = {NET: point.net, BEST: point.best, OPTIMIZER: point.optimizer}
     tensors = {
-        start + name: tensor.detach().clone().contiguous()
+        start + name: tensor.detach().cpu().clone().contiguous()
         for start, part in parts.items()
         for name, tensor in part.items()
     }

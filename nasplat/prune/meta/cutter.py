@@ -57,10 +57,11 @@ class Cutter:
         }
 
 
-def cutter_of(module: nn.Module, example: tuple[Tensor, ...]) -> Cutter:
-    """Trace what may go of a network; `module` stays as it is. NasplatError: it cannot be traced."""
-    own = copy.deepcopy(module).eval()
-    network = prunable(own, example)
+def cutter_of(module: nn.Module, example: tuple[Tensor, ...], device: torch.device | None = None) -> Cutter:
+    """Trace what may go of a network where it is; `module` stays as it is. device: where the cut network computes, if
+    elsewhere. NasplatError: it cannot be traced."""
+    network = prunable(copy.deepcopy(module).eval(), example)
+    own = copy.deepcopy(module).eval().to(device)
     for part in own.modules():
         if isinstance(part, _BatchNorm):
             part.train()

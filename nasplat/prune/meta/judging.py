@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nasplat.elastic.recalibration import recalibrate
+from nasplat.prune.meta.data_models import device_of
 from nasplat.prune.planning import plan_pruning
 
 
@@ -18,7 +20,8 @@ class PrunedAccuracy:
     """Accuracy on validation data after pruning by group L2 norms, a mean over speed-ups in MACs.
 
     inputs (n, ...), targets (n,): the validation split. training: inputs that norms are recalibrated with, (m, ...).
-    before, after: short finetunings in place, before and after pruning; None leaves them out.
+    before, after: short finetunings in place, before and after pruning; None leaves them out. Batches go to where the
+    network is.
     """
 
     inputs: Tensor
@@ -35,15 +38,19 @@ class PrunedAccuracy:
         return statistics.fmean(self._pruned(module, speedup) for speedup in self.speedups)
 
     def _pruned(self, module: nn.Module, speedup: float) -> float:
-        small = plan_pruning(module, (self.inputs[:1],), "l2", speedup=speedup).apply(module)
+        traced = module if device_of(module).type == "cpu" else copy.deepcopy(module).cpu()
+        small = plan_pruning(traced, (self.inputs[:1].cpu(),), "l2", speedup=speedup).apply(module)
         if self.after is not None:
             self.after(small)
-        recalibrate(small, torch.split(self.training, self.batch))
+        device = device_of(small)
+        recalibrate(small, (batch.to(device) for batch in torch.split(self.training, self.batch)))
         return self.accuracy(small)
 
     @torch.no_grad()
     def accuracy(self, module: nn.Module) -> float:
         """The share of validation inputs that a network in eval mode gets right."""
         module.eval()
+        device = device_of(module)
         parts = zip(torch.split(self.inputs, self.batch), torch.split(self.targets, self.batch), strict=True)
-        return sum(int((module(x).argmax(1) == y).sum()) for x, y in parts) / len(self.targets)
+        right = (module(x.to(device)).argmax(1) == y.to(device) for x, y in parts)
+        return sum(int(one.sum()) for one in right) / len(self.targets)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import torch
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from nasplat.channels import ParameterGraph
 from nasplat.data import generator
 from nasplat.errors import NasplatError, TrainingError
-from nasplat.prune.meta.cutter import drawn_speedup
-from nasplat.prune.meta.data_models import DataModel, StandIn
+from nasplat.prune.meta.cutter import Cutter, drawn_speedup
+from nasplat.prune.meta.data_models import DataModel, StandIn, device_of
 from nasplat.prune.meta.settings import MetaSettings
 from nasplat.prune.regularisers import gradients
 
@@ -24,7 +24,8 @@ computes with. The seed says which batches, so that a resumed training sees what
 
 
 def cross_entropies(inputs: Tensor, targets: Tensor, *, batch: int = 500, batches: int = 1) -> Losses:
-    """Cross entropies over random batches of a data set inputs (n, ...), targets (n,), drawn without replacement."""
+    """Cross entropies over random batches of a data set inputs (n, ...), targets (n,), drawn without replacement; each
+    batch goes to where the network is."""
     if not 0 < batch * batches <= len(inputs) or len(inputs) != len(targets):
         raise NasplatError(
             f"{batches} batches of {batch} of {len(inputs)} inputs and {len(targets)} targets; "
@@ -33,8 +34,9 @@ def cross_entropies(inputs: Tensor, targets: Tensor, *, batch: int = 500, batche
 
     def losses(module: nn.Module, seed: int) -> Iterator[Tensor]:
         order = torch.randperm(len(inputs), generator=generator(seed))[: batch * batches]
-        for rows in torch.split(order, batch):
-            yield F.cross_entropy(module(inputs[rows]), targets[rows])
+        device = device_of(module)
+        for rows in torch.split(order.to(inputs.device), batch):
+            yield F.cross_entropy(module(inputs[rows].to(device)), targets[rows].to(device))
 
     return losses
 
@@ -56,8 +58,7 @@ def meta_gradients(
     total = [settings.accuracy * gradient for gradient in accurate]
     if settings.pruned and model.cutter is not None:
         small = model.cutter.cut(everything, drawn_speedup(settings.speedups, seed))
-        stand_in = StandIn(model.cutter.module, ParameterGraph(new.structure, small))
-        _, cut = _mean_gradients(losses(stand_in, seed), list(leaves.values()))
+        cut = _cut_gradients(model.cutter, ParameterGraph(new.structure, small), leaves, losses, seed)
         total = [one + settings.pruned * other for one, other in zip(total, cut, strict=True)]
     sparse = gradients(
         {name: tensor.detach() for name, tensor in new.tensors.items()}, model.spec, settings.alpha
@@ -67,6 +68,16 @@ def meta_gradients(
             gradient.add_(sparse[name], alpha=settings.reg)
     torch.autograd.backward([new.tensors[name] for name in names], total)
     return loss
+
+
+def _cut_gradients(
+    cutter: Cutter, small: ParameterGraph, leaves: Mapping[str, Tensor], losses: Losses, seed: int
+) -> Sequence[Tensor]:
+    """Of the mean loss of the cut network, by the numbers before the cut, which all batches go through together."""
+    after = {name: small.tensors[name].detach().requires_grad_() for name in leaves}
+    stand_in = StandIn(cutter.module, ParameterGraph(small.structure, {**small.tensors, **after}))
+    _, found = _mean_gradients(losses(stand_in, seed), list(after.values()))
+    return torch.autograd.grad([small.tensors[name] for name in leaves], list(leaves.values()), found)
 
 
 def _mean_gradients(losses: Iterable[Tensor], leaves: Sequence[Tensor]) -> tuple[float, list[Tensor]]:

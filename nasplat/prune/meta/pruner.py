@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from nasplat.channels import ParameterGraph
 from nasplat.errors import NasplatError
 from nasplat.prune.meta.card import PRUNERS, Card
-from nasplat.prune.meta.data_models import DataModel, Example, data_model, rewritten
+from nasplat.prune.meta.data_models import DataModel, Example, data_model, device_of, rewritten
 from nasplat.prune.meta.rewriter import Rewriter
 from nasplat.prune.scores import SCORES, Evidence
 
@@ -21,7 +22,8 @@ from nasplat.prune.scores import SCORES, Evidence
 class Pruner:
     """A metanetwork and the card that says what it learned. It is a score of channels, too: call it with evidence.
 
-    The way of arXiv:2506.12041: `rewrite` once, finetune, plan with "l2", apply, finetune.
+    The way of arXiv:2506.12041: `rewrite` once, finetune, plan with "l2", apply, finetune. It computes where the
+    network is.
     """
 
     rewriter: Rewriter
@@ -68,5 +70,7 @@ class Pruner:
     @torch.no_grad()
     def _rewritten(self, model: DataModel) -> ParameterGraph:
         self.card.family.check(model.graph)
-        found: ParameterGraph = self.rewriter(model.graph)
+        there, here = device_of(model.module), device_of(self.rewriter)
+        rewriter = self.rewriter if there == here else copy.deepcopy(self.rewriter).to(there)
+        found: ParameterGraph = rewriter(model.graph)
         return found

@@ -17,6 +17,7 @@ from nasplat.channels import ParameterGraph
 from nasplat.data import derived_seed
 from nasplat.errors import NasplatError
 from nasplat.files import json_hash
+from nasplat.measure import pick_device
 from nasplat.metanet.groups import fingerprint
 from nasplat.prune.meta.card import Card, Epoch
 from nasplat.prune.meta.checkpoint import (
@@ -64,6 +65,7 @@ def train_pruner(
     folder: Path,
     settings: MetaSettings = MetaSettings(),  # noqa: B008
     on_epoch: Callable[[Epoch], None] | None = None,
+    device: str = "cpu",
 ) -> Pruner:
     """Train a metanetwork that prunes, in the way of arXiv:2506.12041, and save it into a folder.
 
@@ -71,9 +73,13 @@ def train_pruner(
     and leaves a checkpoint in the folder: the same call goes on where it stopped, and gives what an uninterrupted
     one gives. The epoch with the highest value is kept, with the values of all epochs on its card. on_epoch is told
     each epoch as it ends.
-    NasplatError: too few networks, or a folder that holds another training. TrainingError: a loss that is not finite.
+
+    device: where the metanetwork and the networks compute, and where losses and judge find the networks; what is saved
+    and given back is on the CPU. A GPU adds in no fixed order, so that equal bytes are promised on the CPU only.
+    NasplatError: too few networks, a device that is not there, or a folder that holds another training. TrainingError:
+    a loss that is not finite.
     """
-    training = _Training(task, folder, settings)
+    training = _Training(task, folder, settings, pick_device(device))
     for epoch in range(len(training.epochs), settings.epochs):
         told = training.epoch(epoch)
         training.save()
@@ -87,15 +93,16 @@ def train_pruner(
 class _Training:
     """What is carried from epoch to epoch."""
 
-    def __init__(self, task: MetaTask, folder: Path, settings: MetaSettings) -> None:
+    def __init__(self, task: MetaTask, folder: Path, settings: MetaSettings, device: torch.device) -> None:
         if not task.networks or not task.held_out:
             raise NasplatError(
                 f"{len(task.networks)} networks to learn from and {len(task.held_out)} held out: give at least one of "
                 "each; held-out networks choose the epoch"
             )
         self.task, self.folder, self.settings = task, folder, settings
-        self.models, self.others = data_models(task.networks, settings.pruned > 0), data_models(task.held_out)
-        self.rewriter = _new_rewriter(settings, self.models)
+        self.models = data_models(task.networks, settings.pruned > 0, device)
+        self.others = data_models(task.held_out, device=device)
+        self.rewriter = _new_rewriter(settings, self.models, device)
         self.optimizer = torch.optim.AdamW(
             self.rewriter.parameters(), settings.rate, weight_decay=settings.decay
         )
@@ -177,10 +184,10 @@ class _Training:
         self.best, self.epochs, self.untouched = dict(point.best), point.epochs, point.untouched
 
 
-def _new_rewriter(settings: MetaSettings, models: Sequence[DataModel]) -> Rewriter:
+def _new_rewriter(settings: MetaSettings, models: Sequence[DataModel], device: torch.device) -> Rewriter:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derived_seed(settings.seed, INIT))
-        rewriter = Rewriter(settings)
+        rewriter = Rewriter(settings).to(device)
     rewriter.learn([model.graph for model in models])
     return rewriter
 

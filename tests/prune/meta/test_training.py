@@ -12,8 +12,9 @@ from torch import nn
 
 from nasplat.errors import NasplatError
 from nasplat.prune.meta import Epoch, MetaTask, Pruner, train_pruner
+from nasplat.prune.meta.judging import PrunedAccuracy
 
-from .pupils import EXAMPLE, TINY, content, norm_of_head, pupil, task
+from .pupils import EXAMPLE, TINY, content, images, norm_of_head, pupil, task
 
 
 class Stopped(Exception):
@@ -119,6 +120,25 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "training.safetensors").write_bytes(b"not a checkpoint")
     with pytest.raises(NasplatError, match="cannot be read"):
         train_pruner(task(), tmp_path, TINY)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_trains_what_the_cpu_goes_on_with_and_both_give_files_of_the_cpu(tmp_path: Path) -> None:
+    inputs, targets = images()
+    mine = task(PrunedAccuracy(inputs, targets, inputs, speedups=(1.5,), batch=10))
+    settings = replace(TINY, pruned=1.0, epochs=1)
+    first = train_pruner(mine, tmp_path, settings, device="cuda")
+    both = train_pruner(mine, tmp_path, replace(settings, epochs=2))
+    assert {p.device.type for pruner in (first, both) for p in pruner.rewriter.parameters()} == {"cpu"}
+    assert len(both.card.epochs) == 2
+    here, there = (both.rewrite(pupil().to(d), EXAMPLE.to(d)).cpu() for d in ("cpu", "cuda"))
+    for one, other in zip(here.parameters(), there.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NasplatError, match="device 'gpu' is unknown"):
+        train_pruner(task(), tmp_path, TINY, device="gpu")
 
 
 def test_held_out_networks_are_asked_for(tmp_path: Path) -> None:
