@@ -87,6 +87,11 @@ def _removed(pool: Pool, trials: Trials, cost: Callable[[Kept], float], kept: Ke
         if not math.isfinite(loss):
             raise NasplatError(f"the masked network has a loss of {loss}; check the network and its data")
         chosen = pool.next(loss, _saved(pool, cost, kept), trials)
+        if not chosen:  # units of a group did not save the same
+            raise NasplatError(
+                f"a cost of {limit:.6g} was not met: {spent:.6g} is left when no unit may go; give units that save the "
+                "same within each group, or a higher limit"
+            )
         for unit in chosen:
             kept, rise = pool.remove(unit, kept), float(pool.rises[unit])
             spent = cost(kept)

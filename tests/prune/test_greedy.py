@@ -220,3 +220,9 @@ def test_what_cannot_be_searched_is_told_in_one_line() -> None:
         greedy_kept(Evidence(one.module, one.example, one.spec, lambda module: [nothing]), HIDDEN, count, 5)
     with pytest.raises(NasplatError, match="per_step=0"):
         GreedySettings(per_step=0)
+
+
+def test_units_that_do_not_save_the_same_end_in_one_line_and_not_in_an_endless_search() -> None:
+    uneven = {"hidden": [np.array([2, 4, 5]), np.array([3])]}
+    with pytest.raises(NasplatError, match="a cost of 5 was not met: 7 is left"):
+        greedy_kept(additive(), uneven, count, 5)
