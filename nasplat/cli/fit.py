@@ -144,7 +144,7 @@ def metanet(
         typer.Option("-o", "--output", help="The folder to write to; the page's name unless given."),
     ] = None,
     device: Annotated[
-        str, typer.Option(help="Where its data models are trained: cpu, cuda, cuda:1.")
+        str, typer.Option(help="Where it and its data models are trained: cpu, cuda, cuda:1.")
     ] = "cpu",
     as_json: JsonOption = False,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -12,9 +13,9 @@ from time import perf_counter
 from torch import nn
 
 from nasplat.data import Dataset, derived_seed, load_data
-from nasplat.errors import InvalidStudy
+from nasplat.errors import InvalidStudy, NasplatError
 from nasplat.measure import pick_device
-from nasplat.prune.meta import Epoch, MetaTask, Pruner, cross_entropies, train_pruner
+from nasplat.prune.meta import Card, Epoch, Losses, MetaTask, Pruner, cross_entropies, train_pruner
 from nasplat.prune.meta.judging import PrunedAccuracy
 from nasplat.study.provenance import commit_of
 from nasplat.study.pruning.claim import claim
@@ -41,11 +42,12 @@ def fit_metanet(
 
     Validation data choose the epoch; the test split is not looked at. The same call goes on where one was interrupted:
     networks that are trained are not trained again, and meta-training goes on after the last whole epoch.
-    device: where data models are trained and judged networks are finetuned.
+    device: where all of this computes; what is kept is on the CPU.
     """
     watcher, folder = watcher or Silence(), folder or page.path.with_suffix("")
     pick_device(device)
-    data = _data(page)
+    data, known = _data(page), _known(folder)
+    losses = _losses(page, data)  # what makes no sense must not cost the training of networks
     start = perf_counter()
     modules = trained_networks(page, data, folder, device, watcher)
     models_seconds, start = perf_counter() - start, perf_counter()
@@ -53,9 +55,12 @@ def fit_metanet(
         folder / "judging.json",
         {"losses": asdict(page.losses), "judge": asdict(page.judge), "data": data.identity},
     )
-    task = _task(page, data, modules, device)
-    pruner = train_pruner(task, folder, page.settings, _teller(page, watcher))
-    pruner = replace(pruner, card=replace(pruner.card, command=_command(page, folder), commit=commit_of()))
+    task = _task(page, data, modules, losses, device)
+    pruner = train_pruner(task, folder, page.settings, _teller(page, watcher), device)
+    command, commit = _command(page, folder, device), commit_of()
+    if known is not None and known.commit and known.epochs == pruner.card.epochs:  # nothing was trained now
+        command, commit = known.command, known.commit
+    pruner = replace(pruner, card=replace(pruner.card, command=command, commit=commit))
     pruner.save(folder)
     return FittedMetanet(folder, pruner, models_seconds, perf_counter() - start)
 
@@ -70,7 +75,21 @@ def _data(page: MetanetPage) -> Dataset:
     return data
 
 
-def _task(page: MetanetPage, data: Dataset, modules: list[nn.Module], device: str) -> MetaTask:
+def _known(folder: Path) -> Card | None:
+    """The card of what was fitted there before."""
+    with suppress(NasplatError):
+        return Pruner.load(folder).card
+    return None
+
+
+def _losses(page: MetanetPage, data: Dataset) -> Losses:
+    own, train = page.losses, data.train
+    return cross_entropies(train.inputs, train.targets, batch=own.batch, batches=own.batches)
+
+
+def _task(
+    page: MetanetPage, data: Dataset, modules: list[nn.Module], losses: Losses, device: str
+) -> MetaTask:
     """What is learned from, and by what it is judged. The first networks are held out."""
     judge, example = page.judge, data.train.inputs[:2]
     held_out = min(len(modules) - 1, max(1, math.ceil(page.models.held_out * len(modules))))
@@ -78,9 +97,7 @@ def _task(page: MetanetPage, data: Dataset, modules: list[nn.Module], device: st
     return MetaTask(
         networks=networks[held_out:],
         held_out=networks[:held_out],
-        losses=cross_entropies(
-            data.train.inputs, data.train.targets, batch=page.losses.batch, batches=page.losses.batches
-        ),
+        losses=losses,
         judge=PrunedAccuracy(
             data.validation.inputs,
             data.validation.targets,
@@ -104,7 +121,7 @@ def _finetuning(
 
     def finetune(module: nn.Module) -> None:
         train_network(module, data, recipe, Settings(device, derived_seed(page.settings.seed, 9)))
-        module.cpu().eval()
+        module.eval()
 
     return finetune
 
@@ -117,5 +134,6 @@ def _teller(page: MetanetPage, watcher: Watcher) -> Callable[[Epoch], None]:
     return tell
 
 
-def _command(page: MetanetPage, folder: Path) -> str:
-    return shlex.join(["nasplat", "fit", "metanet", str(page.path), "-o", str(folder)])
+def _command(page: MetanetPage, folder: Path, device: str) -> str:
+    place = [] if device == "cpu" else ["--device", device]
+    return shlex.join(["nasplat", "fit", "metanet", str(page.path), "-o", str(folder), *place])

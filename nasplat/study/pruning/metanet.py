@@ -25,6 +25,7 @@ def rewritten(metanet: Metanet, module: nn.Module, example: Tensor) -> nn.Module
 def takes_steps(metanet: object, target: dict[str, Any], settings: PruneSettings) -> bool:
     """Whether channels go a few at a time, each time judged anew: where the target is a size and widths are free."""
     free = not settings.keep and not settings.trust and settings.round_to == settings.min_width == 1
+    free = free and settings.ranking == "global"
     sizes = {"speedup", "max_macs", "max_params"}
     return (
         isinstance(metanet, SetAware)

@@ -36,7 +36,7 @@ class Models:
     folder: of state dicts, with `module`, which makes what they fit, as file.py:NAME or package.module:NAME. zoo: a
     folder of nasplat zoo; `families`: those of its families that are taken. family: networks to be trained here, see
     FAMILIES in `nasplat.study.pruning.training`, of all widths and depths in turn, for so many epochs each.
-    count: networks in all, at most. held_out: the share that chooses the epoch.
+    count: networks in all, at most; drawn by `seed` where there are more. held_out: the share that chooses the epoch.
     """
 
     folder: str | None = None
@@ -64,10 +64,12 @@ class Models:
             )
         if self.family is not None and not (self.widths and self.depths):
             raise InvalidStudy("[models] family needs widths and depths, such as [[4, 8, 16]] and [8, 14]")
-        if self.count < 2 or self.epochs < 1 or not 0 < self.held_out < 1:
+        wrong = self.count < 2 or self.epochs < 1 or not self.learning_rate > 0
+        if wrong or not 0 < self.held_out < 1:
             raise InvalidStudy(
-                f"[models] count = {self.count}, epochs = {self.epochs}, held_out = {self.held_out}: expected at least "
-                "2 networks, an epoch, and a share between 0 and 1"
+                f"[models] count = {self.count}, epochs = {self.epochs}, learning_rate = {self.learning_rate}, "
+                f"held_out = {self.held_out}: expected at least 2 networks, an epoch, a rate above 0, and a share "
+                "between 0 and 1"
             )
 
 
@@ -77,6 +79,12 @@ class Losses:
 
     batch: int = 500
     batches: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.batches < 1:
+            raise InvalidStudy(
+                f"[losses] batch = {self.batch}, batches = {self.batches}: expected 1 or more of each"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +97,15 @@ class Judging:
     after: int = 0
     learning_rate: float = 0.02
     calibration: int = 1000
+
+    def __post_init__(self) -> None:
+        if not self.speedups or min(self.speedups) < 1:
+            raise InvalidStudy(f"[judge] speedups = {list(self.speedups)}: expected some, from 1")
+        if min(self.before, self.after) < 0 or self.calibration < 1 or not self.learning_rate > 0:
+            raise InvalidStudy(
+                f"[judge] before = {self.before}, after = {self.after}, calibration = {self.calibration}, "
+                f"learning_rate = {self.learning_rate}: expected epochs from 0, images from 1, and a rate above 0"
+            )
 
 
 @dataclass(frozen=True, slots=True)

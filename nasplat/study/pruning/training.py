@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from itertools import product
@@ -47,11 +48,16 @@ def trained_networks(
     if models.family is not None:
         return list(_family(models, data, folder / "models", device, watcher))
     zoo = _zoo(models, page.folder)
-    found = [module for row, module in zoo if _wanted(row, models)][: models.count]
+    wanted = [place for place, row in enumerate(zoo.rows) if _wanted(row, models)]
     for member in zoo.skipped:
         watcher.say(f"skipped {member.name}: {member.reason}")
-    if len(found) < 2:
-        raise InvalidStudy(f"{page.path}: [models] gives {len(found)} trained networks; expected at least 2")
+    if len(wanted) < 2:
+        raise InvalidStudy(f"{page.path}: [models] gives {len(wanted)} trained networks; expected at least 2")
+    order = torch.randperm(len(wanted), generator=torch.Generator().manual_seed(models.seed)).tolist()
+    # drawn, as networks of one form lie together
+    found = [zoo.module(wanted[place]) for place in order[: models.count]]
+    for module in found:
+        _check(module, data)
     return found
 
 
@@ -80,6 +86,7 @@ def _family(
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derived_seed(models.seed, number))
             module = make(width, depth, data)
+            _check(module, data)
         path = folder / f"{number:04d}.safetensors"
         if path.is_file():
             fill(module, path)
@@ -92,6 +99,24 @@ def _family(
             )
             watcher.trial(number + 1, models.count, f"{told} ({perf_counter() - start:.0f} s)")
         yield module.cpu().eval()
+
+
+@torch.no_grad()
+def _check(module: nn.Module, data: Dataset) -> None:
+    """InvalidStudy: a network that does not take the data's inputs, or that tells other classes."""
+    inputs = data.train.inputs[:2]
+    try:
+        found = tuple(copy.deepcopy(module).eval()(inputs).shape)
+    except Exception as error:  # networks from anywhere: each has its own ways to fail
+        raise InvalidStudy(
+            f"[models] a network does not take inputs {tuple(inputs.shape)} of {data.name}: "
+            f"{' '.join(str(error).split())}; give networks for these data"
+        ) from error
+    if data.classes is not None and found[:2] != (2, data.classes):
+        raise InvalidStudy(
+            f"[models] a network gives {found} for 2 inputs of {data.name}, which has {data.classes} classes: "
+            "give networks for these data"
+        )
 
 
 def _train(module: nn.Module, models: Models, data: Dataset, settings: Settings) -> float:

@@ -11,7 +11,7 @@ import torch
 
 from nasplat.errors import NasplatError
 from nasplat.prune.meta import Pruner
-from nasplat.study.pruning import Finetuning, PruneOrder, prune_model, training
+from nasplat.study.pruning import Finetuning, PruneOrder, fit, prune_model, training
 from nasplat.study.pruning.fit import fit_metanet
 from nasplat.study.pruning.page import read_page
 from nasplat.study.pruning.run import Delivery
@@ -43,6 +43,7 @@ from nasplat.networks import resnet
 def NET():
     return resnet(6, widths={widths}, channels=1, classes=3)
 """
+VGG = 'family = "vgg"\nwidths = [[2, 2, 2, 2, 2]]\ndepths = [11]'
 Order = Callable[..., PruneOrder]
 Deliver = Callable[..., Delivery]
 
@@ -78,6 +79,18 @@ def test_a_page_becomes_a_metanetwork_that_prunes_its_family(page: Path) -> None
     assert card.command == f"nasplat fit metanet {page} -o {fitted.folder}"
     assert [line[:3] for line in notes.lines] == ["1/3", "2/3", "3/3", "1/2", "2/2"]
     assert Pruner.load(fitted.folder).card == card
+
+
+def test_a_fit_that_has_nothing_left_to_do_keeps_the_card_of_the_code_that_trained(
+    page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit, "commit_of", lambda: "first")
+    fit_metanet(read_page(page))
+    monkeypatch.setattr(fit, "commit_of", lambda: "second")
+    assert fit_metanet(read_page(page)).pruner.card.commit == "first"
+    page.write_text(PAGE.replace("epochs = 2", "epochs = 3"))
+    longer = fit_metanet(read_page(page)).pruner.card
+    assert (longer.commit, len(longer.epochs)) == ("second", 3)
 
 
 def test_an_interrupted_fit_goes_on_to_the_same_metanetwork(
@@ -136,6 +149,9 @@ def test_networks_of_ones_own_are_learned_from(page: Path, place: Path) -> None:
     page.write_text(f'{PAGE[:family]}folder = "own"\nmodule = "net.py:NET"\n{PAGE[rest:]}')
     card = fit_metanet(read_page(page), place / "again").pruner.card
     assert (card.networks, card.held_out) == (1, 1)
+    (place / "net.py").write_text(NET.replace("classes=3", "classes=2").format(widths=_width(place / "own")))
+    with pytest.raises(NasplatError, match="none of the 2 files"):
+        fit_metanet(read_page(page), place / "misfit")
 
 
 def _width(folder: Path) -> tuple[int, int]:
@@ -164,6 +180,11 @@ def test_a_folder_of_other_networks_or_judges_is_refused(page: Path) -> None:
         ("epochs = 2", 'epochs = "two"', r"\[metanet\] epochs = 'two'"),
         ("epochs = 2", "epochs = 0", "epochs = 0"),
         ("count = 3", "count = 1", "at least 2 networks"),
+        ("batch = 16", "batch = 0", r"\[losses\] batch = 0"),
+        ("batch = 16", "batch = 97", "1 batches of 97 of 96 inputs"),
+        ("[1.5]", "[0.5]", r"\[judge\] speedups = \[0\.5\]"),
+        ("calibration = 32", "before = -1", r"\[judge\] before = -1"),
+        ('family = "resnet"\nwidths = [[3, 4], [4, 4]]\ndepths = [6]', VGG, "does not take inputs"),
         ('family = "resnet"', "", "give one of them"),
         ('family = "resnet"', 'family = "resnet"\nzoo = "zoo"', "zoo and family; give one of them"),
         ('family = "resnet"', 'family = "resnets"', "did you mean 'resnet'"),
@@ -177,4 +198,4 @@ def test_a_page_that_makes_no_sense_is_one_line(page: Path, before: str, after: 
     with pytest.raises(NasplatError, match=message) as told:
         fit_metanet(read_page(page))
     assert "\n" not in str(told.value)
-    assert not (page.with_suffix("") / "card.json").exists()
+    assert not [*page.with_suffix("").glob("models/*.safetensors")], "it is told before anything is trained"
