@@ -101,11 +101,23 @@ def cut_module(module: M, cuts: Cuts, attributes: Mapping[str, Mapping[str, Any]
         raise NasplatError(
             f"the plan sets sizes of {min(unknown)!r}, which this {type(module).__name__} has not: {FORM}"
         )
-    result = copy.deepcopy(module, dict(state))
+    result = copied(module, state)
     for name, values in attributes.items():
         for attribute, value in values.items():
             setattr(result.get_submodule(name), attribute, tuple(value) if isinstance(value, list) else value)
     return result
+
+
+def copied(module: M, instead: Mapping[int, Tensor] | None = None) -> M:
+    """A copy of a module; instead: tensors that stand in it for others, by the identity of those. NasplatError: what it
+    holds cannot be copied."""
+    try:
+        return copy.deepcopy(module, dict(instead or {}))
+    except Exception as error:  # locks, open files, tensors of a gradient's graph
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise NasplatError(
+            f"{type(module).__name__} cannot be copied: {reason}; remove what is no module, parameter or value"
+        ) from error
 
 
 def _check(name: str, tensor: Tensor | None, cuts: Sequence[Cut], owner: str) -> None:

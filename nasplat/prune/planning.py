@@ -161,7 +161,11 @@ def scored(score: Score) -> ChannelScore:
             raise NasplatError(f"unknown score {score!r}; {expected_one_of(score, SCORES)}")
         return SCORES[score]
     if isinstance(score, Tensor):
-        return lambda evidence: score
+
+        def given(evidence: Evidence) -> Tensor:
+            return score
+
+        return given
     return score
 
 
@@ -178,10 +182,20 @@ def plan_of(
     evidence = Evidence(network.module, network.examples, network.spec, loss, settings.seed)
     importance = _checked(score(evidence), network)
     order = ranked(network.spec, network.groups, importance, settings.ranking, settings.widths)
-    left, facts = _reached(network, order, target, settings)
+    try:
+        left, facts = _reached(network, order, target, settings)
+    except NasplatError as error:
+        raise NasplatError(f"{error}{_frozen(network)}") from error
     named = name or getattr(score, "__name__", type(score).__name__)
     seconds = time.perf_counter() - began
     return network.plan(order.kept(left), score=named, target=str(target), seconds=seconds, **facts)
+
+
+def _frozen(network: Prunable) -> str:
+    """The end of a message: what stays whole."""
+    name, reason = next(iter(network.frozen.items()), ("", ""))
+    others = f", and {len(network.frozen) - 1} others" if len(network.frozen) > 1 else ""
+    return f" ({name} stays whole: {reason}{others})" if name else ""
 
 
 def _checked(importance: Tensor, network: Prunable) -> Values:

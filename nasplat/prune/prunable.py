@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from nasplat.errors import NasplatError, expected_one_of
 from nasplat.measure.size import evaluating
 from nasplat.prune.adapting import Attribute, resized
 from nasplat.prune.costs import Sizes, count
-from nasplat.prune.cutting import cut_module, cuts_of
+from nasplat.prune.cutting import copied, cut_module, cuts_of
 from nasplat.prune.groups import Group, find_groups, spared
 from nasplat.prune.masked import Kept, checked_kept
 from nasplat.prune.plan import Plan, PrunedGroup
@@ -43,7 +42,8 @@ class Prunable:
     """groups: those that may be cut; frozen: the others, and operations that are not known, with reasons.
 
     counted: multiply-adds for one input by the weight they are proportional to; closed: whether they all are, so that
-    those of any widths follow without building a network.
+    those of any widths follow without building a network. shadow: the same without values, where they are counted
+    else; None for a network that does not run without values.
     """
 
     module: nn.Module
@@ -56,6 +56,7 @@ class Prunable:
     sizes: Sizes
     counted: Mapping[str, int]
     closed: bool
+    shadow: Prunable | None = None
 
     @property
     def channels(self) -> int:
@@ -75,7 +76,8 @@ class Prunable:
         """Multiply-adds for one input, as `nasplat.count_macs` counts them."""
         if self.closed:
             return self.sizes.macs(kept, self.counted)
-        return float(_macs(self.build(kept), self.examples))
+        where = self.shadow or self
+        return float(_macs(where.build(kept), where.examples))
 
     def build(self, kept: Kept) -> nn.Module:
         """The smaller network; its weights are copies."""
@@ -117,8 +119,12 @@ class Prunable:
 def prunable(module: nn.Module, example: Example, choice: Choice = Choice()) -> Prunable:
     """Trace a network and try which of its channels may go; the module is left as it was.
 
-    example: its input, or inputs. NasplatError: it cannot be traced, or does not take the example.
+    example: its input, or inputs. NasplatError: it cannot be traced or copied, or does not take the example.
     """
+    if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        raise NasplatError(
+            f"{type(module).__name__} spreads a network over devices; give the one in it, its .module"
+        )
     spec = channel_spec(module, example)
     with evaluating(module):
         return _probed(module, (example,) if isinstance(example, Tensor) else tuple(example), spec, choice)
@@ -148,7 +154,8 @@ def _probed(module: nn.Module, examples: tuple[Tensor, ...], spec: ChannelSpec, 
         module, examples, spec, found.free, tuple(whole), {**frozen, **found.frozen}, found.attributes, sizes, counted,
         closed=False,
     )  # fmt: skip
-    return _closed(free, found.tried, inputs)
+    free = _closed(free, found.tried, inputs)
+    return free if free.closed else replace(free, shadow=_shadow(free))
 
 
 def _check_patterns(what: str, patterns: Sequence[str], groups: Sequence[str], others: Sequence[str]) -> None:
@@ -173,6 +180,24 @@ def _closed(free: Prunable, tried: tuple[Kept, nn.Module] | None, inputs: Sequen
     kept, cut = tried
     formula, counted = free.sizes.macs(kept, free.counted), _macs(cut, inputs)
     return replace(free, closed=abs(formula - counted) <= 1.0 + 1e-9 * counted)
+
+
+def _shadow(network: Prunable) -> Prunable | None:
+    """Without values, if it costs there what it costs here: then only shapes are computed."""
+    tensors = (*network.module.parameters(), *network.module.buffers())
+    module = copied(
+        network.module, {id(tensor): _empty(tensor) for tensor in tensors}
+    )  # what is shared stays so
+    examples = tuple(one.to("meta") for one in network.examples)
+    with suppress(Exception):  # some networks keep tensors that do not move with them
+        if _macs(module, examples) == sum(network.counted.values()):
+            return replace(network, module=module, examples=examples)
+    return None
+
+
+def _empty(tensor: Tensor) -> Tensor:
+    found = tensor.detach().to("meta")
+    return nn.Parameter(found, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else found
 
 
 def _counted(module: nn.Module, examples: Sequence[Tensor]) -> dict[str, int]:
@@ -209,7 +234,7 @@ def _sharp(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[nn.Module, tu
     short = {torch.float16, torch.bfloat16}
     if short.isdisjoint(tensor.dtype for tensor in (*module.state_dict().values(), *inputs)):
         return module, inputs
-    single = copy.deepcopy(module).float()
+    single = copied(module).float()
     floats = tuple(one.float() if one.is_floating_point() else one for one in inputs)
     try:
         with torch.no_grad():
@@ -221,7 +246,7 @@ def _sharp(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[nn.Module, tu
 
 def _alive(module: nn.Module, seed: int) -> nn.Module:
     """A copy whose vectors of equal numbers, such as fresh norms, are different ones: a wrong place then shows."""
-    found = copy.deepcopy(module).eval()
+    found = copied(module).eval()
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for tensor in found.state_dict(keep_vars=True).values():

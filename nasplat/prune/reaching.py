@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from functools import partial
 
 from nasplat.errors import NasplatError
 from nasplat.prune.costs import Cost
@@ -20,7 +21,7 @@ def reach(order: Order, cost: Cost, limit: float, what: str, fill: bool = True) 
     if at_best > limit:
         raise NasplatError(
             f"{what} of {_number(limit)} cannot be met: the least that can be reached is {_number(at_best)}; ask for "
-            "that, lower the minimum widths, or free frozen groups"
+            "that, lower the minimum widths or what widths are multiples of, or free frozen groups"
         )
     steps = bisect_left(range(full), True, key=lambda n: cost(order.kept(order.left(n))) <= limit)
     left = order.left(steps)
@@ -28,15 +29,17 @@ def reach(order: Order, cost: Cost, limit: float, what: str, fill: bool = True) 
 
 
 def _filled(order: Order, left: Left, steps: int, cost: Cost, limit: float) -> dict[str, int]:
-    """Groups in the order in which they lost their last unit, the latest first, get it back where it fits."""
+    """Groups in the order in which they lost their last unit, the latest first, get back as many as fit."""
     found = dict(left)
+
+    def exceeds(name: str, width: int) -> bool:
+        return cost(order.kept(found | {name: width})) > limit
+
     for number in dict.fromkeys(reversed(order.steps[:steps])):
-        group = order.groups[number]
-        while found[group.name] < group.size:
-            wider = found | {group.name: order.widths.fit(found[group.name] + 1, group.size)}
-            if cost(order.kept(wider)) > limit:
-                break
-            found = wider
+        name, size = order.groups[number].name, order.groups[number].size
+        wider = sorted({order.widths.fit(width, size) for width in range(found[name] + 1, size + 1)})
+        if wider and not exceeds(name, wider[0]):  # most often one is too much already
+            found[name] = wider[bisect_left(wider, True, lo=1, key=partial(exceeds, name)) - 1]
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,32 @@ class Branches(nn.Module):
 def test_a_module_that_does_not_trace_is_refused_with_its_line() -> None:
     line = refused(lambda: plan_pruning(Branches(), torch.ones(2, 4), speedup=2.0))
     assert line.startswith("Branches cannot be traced at test_bad_input.py:")
+
+
+class Locked(nn.Linear):
+    """What cannot be copied."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 4)
+        self.lock = threading.Lock()
+
+
+WRAPPED: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "spread": (lambda: nn.DataParallel(nn.Linear(4, 4)), "DataParallel spreads a network over devices; give"),
+    "locked": (Locked, "Locked cannot be copied: cannot pickle '_thread.lock' object; remove"),
+}
+
+
+@pytest.mark.parametrize("case", WRAPPED)
+def test_a_network_that_cannot_be_copied_is_one_line(case: str) -> None:
+    make, line = WRAPPED[case]
+    assert line in refused(lambda: prunable(make(), torch.ones(2, 4)))
+
+
+def test_a_target_that_frozen_groups_keep_out_of_reach_names_one_with_its_reason(convnet: nn.Module) -> None:
+    settings = PruneSettings(keep=("0", "3"))
+    line = refused(lambda: plan_pruning(convnet, X, speedup=2.0, settings=settings))
+    assert line.endswith("(0 stays whole: it was asked to stay, and 1 others)")
 
 
 def test_an_example_that_does_not_fit_is_one_line(convnet: nn.Module) -> None:

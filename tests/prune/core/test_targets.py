@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
@@ -15,8 +16,10 @@ from nasplat.errors import NasplatError
 from nasplat.measure import count_macs, count_params
 from nasplat.networks import resnet, vgg11_bn
 from nasplat.prune import Plan, Prunable, PruneSettings, Target, plan_of, plan_pruning, prunable
+from nasplat.prune.masked import Kept
 from nasplat.prune.planning import scored
-from nasplat.prune.ranking import RANKINGS
+from nasplat.prune.ranking import RANKINGS, Widths, ranked
+from nasplat.prune.reaching import reach
 
 
 class Attention(nn.Module):
@@ -123,6 +126,35 @@ def test_not_every_group_could_have_one_unit_more(name: str) -> None:
         more[row[~kept[row]][0]] = True
         fits.append(whole.macs(more) <= limit)
     assert not all(fits)
+
+
+def test_multiply_adds_without_a_closed_formula_are_counted_on_shapes_alone() -> None:
+    whole = network("transformer")
+    assert whole.shadow is not None
+    assert {tensor.device.type for tensor in whole.shadow.module.state_dict().values()} == {"meta"}
+    kept = planned("transformer", speedup=2)[0].kept(whole.spec)
+    assert not whole.closed
+    assert whole.macs(kept) == replace(whole, shadow=None).macs(kept)
+
+
+def test_units_that_return_are_found_in_few_steps() -> None:
+    """A stream that goes last overshoots by far; a hundred units of the others then return."""
+    module = nn.Sequential(nn.Linear(4, 200), nn.ReLU(), nn.Linear(200, 2), nn.ReLU(), nn.Linear(2, 2000))
+    free = prunable(module.eval(), torch.ones(1, 4))
+    units = {
+        group.name: torch.arange(group.size) + (0.0 if group.size > 2 else 100.5) for group in free.groups
+    }
+    importance = torch.cat([units.get(space.name, torch.zeros(space.size)) for space in free.spec.spaces])
+    order = ranked(free.spec, free.groups, importance.double().numpy(), "global", Widths())
+    asked: list[float] = []
+
+    def cost(kept: Kept) -> float:
+        asked.append(free.params(kept))
+        return asked[-1]
+
+    left = reach(order, cost, 5100, "parameters")
+    assert left == {"0": 183, "2": 1}  # 6 * 183 + 4001 parameters
+    assert len(asked) <= 20
 
 
 def test_equal_shares_are_equal_shares() -> None:
