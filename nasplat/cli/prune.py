@@ -205,7 +205,7 @@ def _target(speedup: float | None, keep: str | None, sizes: Mapping[str, str | N
 
 def _number(option: str, text: str, units: Mapping[str, float]) -> float:
     """A number with a unit."""
-    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([a-z]*)\s*", text.lower())
+    match = re.fullmatch(r"\s*([0-9.]+(?:e-?[0-9]+)?)\s*([a-z]*)\s*", text.lower())
     try:
         assert match is not None
         return float(match[1]) * units[match[2]]
@@ -227,9 +227,11 @@ def _shares(text: str) -> float | dict[str, float]:
 
 def _shape(text: str) -> tuple[int, ...]:
     try:
-        return tuple(int(part) for part in re.split("[,x]", text))
-    except ValueError:
-        raise InvalidStudy(f"--shape {text}: expected numbers with commas, such as 3,32,32") from None
+        found = tuple(int(part) for part in re.split("[,x]", text))
+        assert min(found) > 0
+        return found
+    except (AssertionError, ValueError):
+        raise InvalidStudy(f"--shape {text}: expected numbers above 0 with commas, such as 3,32,32") from None
 
 
 def _names(text: str) -> tuple[str, ...]:
