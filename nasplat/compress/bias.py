@@ -14,7 +14,15 @@ from torch import Tensor, nn
 from nasplat.channels import channel_spec
 from nasplat.compress.moments import Moments, moments_of
 from nasplat.compress.norms import set_weight
-from nasplat.compress.tracing import CONVOLUTIONS, Rewritten, input_of, named_calls, traced
+from nasplat.compress.tracing import (
+    CONVOLUTIONS,
+    TRANSPOSED,
+    Rewritten,
+    checked_batches,
+    input_of,
+    named_calls,
+    traced,
+)
 from nasplat.errors import NasplatError
 
 ROUNDED = (*CONVOLUTIONS, nn.Linear)
@@ -41,7 +49,8 @@ class Rounding:
         step = (largest / ((2**self.bits - 1) / 2)).clamp_min(torch.finfo(weight.dtype).eps)
         step = step.reshape(-1, *[1] * (weight.ndim - 1)) if self.per_channel else step
         lowest = -(2 ** (self.bits - 1))
-        rounded: Tensor = (weight.detach() / step).round().clamp(lowest, -lowest - 1) * step
+        whole = (weight.detach() * (1 / step)).round()  # torch's kernels multiply, too: ties fall as theirs
+        rounded: Tensor = whole.clamp(lowest, -lowest - 1) * step
         return rounded
 
 
@@ -51,13 +60,18 @@ INT8 = Rounding()
 def round_weights(
     module: nn.Module, example: Tensor | Sequence[Tensor], rounding: Rounding = INT8
 ) -> Rewritten:
-    """A copy whose convolutions and linear layers have rounded weights, in float: what int8 does to weights alone."""
+    """A copy whose convolutions and linear layers have rounded weights, in float: what int8 does to weights alone.
+
+    left: transposed convolutions.
+    """
     view = traced(module, example)
-    changed = []
-    for name, layer, _ in named_calls(view, ROUNDED):
+    layers = {name: view.layer(calls[0]) for name, calls in view.calls.items()}
+    rounded = {name: layer for name, layer in layers.items() if type(layer) in ROUNDED}
+    tensors = {id(layer.weight): layer for layer in rounded.values() if layer is not None}  # shared ones once
+    for layer in tensors.values():
         set_weight(layer, rounding(cast(Tensor, layer.weight)), None)
-        changed.append(name)
-    return Rewritten(view.module, tuple(changed))
+    left = {name: "it is transposed" for name, layer in layers.items() if isinstance(layer, TRANSPOSED)}
+    return Rewritten(view.module, tuple(rounded), left)
 
 
 def input_means(
@@ -69,7 +83,7 @@ def input_means(
     whose inputs do not come from batch norms by known operations are missing. With batches of inputs: measured.
     """
     if batches is not None:
-        return _measured(module, example, list(batches))
+        return _measured(module, example, batches)
     view = traced(module, example)
     spec = channel_spec(view.module, example)
     moments = moments_of(view, spec)
@@ -131,11 +145,10 @@ def _looked_up(moments: Moments, numbers: Tensor) -> Tensor:
 
 
 def _measured(
-    module: nn.Module, example: Tensor | Sequence[Tensor], batches: list[Tensor]
+    module: nn.Module, example: Tensor | Sequence[Tensor], batches: Iterable[Tensor]
 ) -> dict[str, Tensor]:
-    if not batches:
-        raise NasplatError("batches is empty; give at least one batch of inputs")
     view = traced(module, example)
+    given = checked_batches(view.module, batches)
     sums: dict[str, Tensor] = {}
     counts: dict[str, int] = {}
 
@@ -148,6 +161,6 @@ def _measured(
     with ExitStack() as hooks, torch.no_grad():
         for name, layer, _ in named_calls(view, ROUNDED):
             hooks.enter_context(layer.register_forward_pre_hook(partial(note, name)))
-        for batch in batches:
+        for batch in given:
             view.module(batch)
     return {name: total / counts[name] for name, total in sums.items()}

@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor, fx, nn
 
-from nasplat.compress.norms import affine
+from nasplat.compress.norms import PASSING, affine
 from nasplat.compress.tracing import CONVOLUTIONS, NORMS, Norm, Rewritten, View, traced
 
 ADDITIONS = (operator.add, operator.iadd, torch.add, "add")
@@ -54,10 +54,8 @@ def fuse_branches(module: nn.Module, example: Tensor | Sequence[Tensor]) -> Rewr
     for node in view.nodes:
         if _is_sum(node) and not any(_is_sum(user) for user in _only_user(node)):
             _fuse_sum(view, node, changed, left)
-    graph = view.graph.graph
-    graph.eliminate_dead_code()
     view.graph.delete_all_unused_submodules()
-    graph.lint()
+    view.graph.graph.lint()
     view.graph.recompile()
     return Rewritten(view.graph, tuple(changed), left)
 
@@ -65,7 +63,7 @@ def fuse_branches(module: nn.Module, example: Tensor | Sequence[Tensor]) -> Rewr
 def _fuse_sum(view: View, node: fx.Node, changed: list[str], left: dict[str, str]) -> None:
     """Fuse what can be fused among the terms of one sum."""
     terms = _terms(node)
-    before = list(terms)
+    gone: dict[fx.Node, fx.Node] = {}
     for group in _groups(view, node, terms):
         name, why = _host(view, group)
         geometry = _common(group, view.shapes[group[0].source][2:], view.shapes[node][2:])
@@ -75,11 +73,14 @@ def _fuse_sum(view: View, node: fx.Node, changed: list[str], left: dict[str, str
         view.graph.set_submodule(name, _fused(group, geometry))
         with view.graph.graph.inserting_before(node):
             fused = view.graph.graph.call_module(name, (group[0].source,))
-        ends = [one.end for one in group]
+        ends = {one.end: one.source for one in group}
         terms = [fused, *(term for term in terms if term not in ends)]
+        gone |= ends
         changed.append(name)
-    if terms != before:
+    if gone:
         _rebuild(view.graph.graph, node, terms)
+        for end, source in gone.items():
+            _erase(view.graph.graph, end, source)
 
 
 def _only_user(node: fx.Node) -> list[fx.Node]:
@@ -118,24 +119,31 @@ def _groups(view: View, node: fx.Node, terms: list[fx.Node]) -> list[list[Branch
 
 def _branch(view: View, end: fx.Node) -> Branch:
     node, conv, norm = end, None, None
-    layer = view.layer(node)
-    if type(layer) in NORMS and cast(Norm, layer).running_mean is not None and len(node.users) == 1:
-        norm, node = cast(Norm, layer), node.all_input_nodes[0]
-        layer = view.layer(node)
-    if type(layer) in CONVOLUTIONS and len(node.users) == 1:
-        conv, node = cast(Conv, layer), node.all_input_nodes[0]
-    while isinstance(view.layer(node), nn.Identity):
+    last = _before_passing(view, node)
+    layer = view.layer(last)
+    if type(layer) in NORMS and cast(Norm, layer).running_mean is not None and len(last.users) == 1:
+        norm, node = cast(Norm, layer), last.all_input_nodes[0]
+        last = _before_passing(view, node)
+        layer = view.layer(last)
+    if type(layer) in CONVOLUTIONS and len(last.users) == 1:
+        conv, node = cast(Conv, layer), last.all_input_nodes[0]
+    while isinstance(view.layer(node), PASSING):
         node = node.all_input_nodes[0]
     return Branch(node, end, conv, norm)
 
 
+def _before_passing(view: View, node: fx.Node) -> fx.Node:
+    """The node before layers that do nothing in evaluation mode and that only one other reads."""
+    while isinstance(view.layer(node), PASSING) and len(node.users) == 1:
+        node = node.all_input_nodes[0]
+    return node
+
+
 def _host(view: View, group: list[Branch]) -> tuple[str, str]:
     """The name of the largest convolution of a group, which the fused one takes, and why it may not."""
-    nodes = [
-        one.end if one.norm is None else one.end.all_input_nodes[0] for one in group if one.conv is not None
-    ]
-    sizes = [cast(Conv, view.layer(node)).weight.numel() for node in nodes]
-    name = str(nodes[sizes.index(max(sizes))].target)
+    convs = [one.conv for one in group if one.conv is not None]
+    largest = max(convs, key=lambda conv: conv.weight.numel())
+    name = next(name for name in view.calls if view.graph.get_submodule(name) is largest)
     return name, view.entangled(name)
 
 
@@ -248,4 +256,20 @@ def _rebuild(graph: fx.Graph, node: fx.Node, terms: list[fx.Node]) -> None:
         with graph.inserting_before(node):
             total = graph.call_function(operator.add, (total, term))
     node.replace_all_uses_with(total)
+    _erase_sum(graph, node)
+
+
+def _erase_sum(graph: fx.Graph, node: fx.Node) -> None:
+    """Erase a sum that nothing reads, and those before it that only it read."""
+    before = [one for one in node.all_input_nodes if _is_sum(one)]
     graph.erase_node(node)
+    for one in before:
+        if not one.users:
+            _erase_sum(graph, one)
+
+
+def _erase(graph: fx.Graph, end: fx.Node, source: fx.Node) -> None:
+    """Erase the nodes of a branch that nothing reads any more; all others may write in place and stay."""
+    while end is not source and not end.users:
+        end, gone = end.all_input_nodes[0], end
+        graph.erase_node(gone)

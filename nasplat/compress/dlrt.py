@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasplat.compress.low_rank import shared
 from nasplat.errors import NasplatError
 
 
@@ -140,17 +141,17 @@ class DlrtStep:
 def low_rank_network(module: nn.Module, rank: int, names: Sequence[str] = ("*",)) -> nn.Module:
     """A copy whose linear layers and 2d convolutions without groups are `DynamicalLowRank`, of at most this rank.
 
-    names: patterns of names of layers. NasplatError where no layer has one.
+    Layers that share their weight stay. names: patterns of names of layers. NasplatError where no layer has one.
     """
     own = copy.deepcopy(module)
     found = {
         name: layer
         for name, layer in own.named_modules()
-        if _fits(layer) and any(fnmatchcase(name, pattern) for pattern in names)
+        if _fits(layer) and not shared(own, name) and any(fnmatchcase(name, pattern) for pattern in names)
     }
     if not found:
         raise NasplatError(
-            f"no linear layer or 2d convolution is named {', '.join(names)}; give other patterns"
+            f"no linear layer or 2d convolution of its own is named {', '.join(names)}; give other patterns"
         )
     for name, layer in found.items():
         weight = cast(Tensor, layer.weight).flatten(1)

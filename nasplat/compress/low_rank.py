@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nasplat.compress.tracing import Rewritten
 from nasplat.errors import NasplatError
+from nasplat.measure.attention import leave_fast_path
 
 FACTORED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -34,6 +35,7 @@ def factorise(
     """
     _check(rank, energy)
     own = copy.deepcopy(module).eval()
+    leave_fast_path(own)
     layers = {name: layer for name, layer in own.named_modules() if type(layer) in FACTORED}
     chosen = {n: layer for n, layer in layers.items() if any(fnmatchcase(n, one) for one in names)}
     unknown = set(rank) - set(layers) if isinstance(rank, Mapping) else set()
@@ -47,7 +49,7 @@ def factorise(
         asked = rank.get(name) if isinstance(rank, Mapping) else rank
         if isinstance(rank, Mapping) and asked is None:
             continue
-        pair = _pair(layer, asked, energy) if not _shared(own, name) else "its weight is shared"
+        pair = _pair(layer, asked, energy) if not shared(own, name) else "its weight is shared"
         if isinstance(pair, str):
             left[name] = pair
             continue
@@ -75,7 +77,8 @@ def _check(rank: int | Mapping[str, int] | None, energy: float | None) -> None:
         raise NasplatError(f"energy = {energy} is no share; give a number above 0 and up to 1")
 
 
-def _shared(module: nn.Module, name: str) -> bool:
+def shared(module: nn.Module, name: str) -> bool:
+    """Whether the weight of a layer has another name, too."""
     weight = module.get_submodule(name).weight
     return sum(one is weight for _, one in module.named_parameters(remove_duplicate=False)) > 1
 

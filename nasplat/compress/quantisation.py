@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasplat.compress.tracing import traced
+from nasplat.compress.tracing import checked_batches, traced
 from nasplat.errors import MissingExtra, NasplatError
+from nasplat.measure.attention import leave_fast_path
 from nasplat.measure.symbolic import plain_word
 
 
@@ -37,6 +38,8 @@ def quantise(
     if batches is None:
         return _dynamic(module, per_channel)
     view = traced(module, example)
+    _check_single(view.module)
+    given = checked_batches(view.module, batches)
     for node in view.nodes:
         if plain_word(node) == "relu":  # the tool fuses this form of it only
             node.op, node.target, node.kwargs = "call_function", F.relu, {}
@@ -44,7 +47,9 @@ def quantise(
     with _quiet():
         prepare, convert = _tools()
         prepared = prepare(view.graph.cpu(), _mapping(per_channel), _inputs(example))
-        _calibrate(prepared, list(batches))
+        with torch.no_grad():
+            for batch in given:
+                prepared(batch.cpu())
         return cast(nn.Module, convert(prepared))
 
 
@@ -54,21 +59,22 @@ def _dynamic(module: nn.Module, per_channel: bool) -> nn.Module:
         raise NasplatError(
             f"{type(module).__name__} has no linear layers; give batches to quantise convolutions"
         )
+    _check_single(module)
     with _quiet():
         _tools()
         ao = _torch_ao()
         weight = ao.default_per_channel_weight_observer if per_channel else ao.default_weight_observer
         config = ao.QConfig(activation=ao.default_dynamic_quant_observer, weight=weight)
         own = copy.deepcopy(module).eval().cpu()
+        leave_fast_path(own)
         return cast(nn.Module, ao.quantize_dynamic(own, {nn.Linear: config}))
 
 
-def _calibrate(prepared: nn.Module, batches: list[Tensor]) -> None:
-    if not batches:
-        raise NasplatError("batches is empty; give at least one batch of inputs, or None for dynamic int8")
-    with torch.no_grad():
-        for batch in batches:
-            prepared(batch.cpu())
+def _check_single(module: nn.Module) -> None:
+    wrong = {name: p.dtype for name, p in module.named_parameters() if p.dtype != torch.float32}
+    if wrong:
+        name, kind = next(iter(wrong.items()))
+        raise NasplatError(f"{name} is {kind}; int8 is made from float32, give module.float()")
 
 
 def _inputs(example: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -99,10 +105,12 @@ def _mapping(per_channel: bool) -> Any:
     ao = _torch_ao()
     engine = torch.backends.quantized.engine
     if per_channel:
-        return ao.get_default_qconfig_mapping(engine)
-    default = ao.get_default_qconfig(engine)
-    config = ao.QConfig(activation=default.activation, weight=ao.default_weight_observer)
-    return ao.QConfigMapping().set_global(config)
+        mapping = ao.get_default_qconfig_mapping(engine)
+    else:
+        default = ao.get_default_qconfig(engine)
+        config = ao.QConfig(activation=default.activation, weight=ao.default_weight_observer)
+        mapping = ao.QConfigMapping().set_global(config)
+    return mapping.set_object_type(nn.PReLU, None)  # its int8 form keeps its numbers out of the state
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasplat.compress.columns import Reader, Removal, add_constant, holds_constant
-from nasplat.errors import NasplatError
+from nasplat.compress.tracing import checked_batches
 
 FITTED = (nn.Conv1d, nn.Conv2d, nn.Linear)
 
@@ -24,10 +24,8 @@ def refit(removal: Removal, module: nn.Module, batches: Iterable[Tensor], ridge:
     they are now, behind the layers refitted before. The ridge holds on to the weights as they were, without which
     directions that the batches do not show would be free.
     """
-    given = [batch.detach() for batch in batches]
-    if not given:
-        raise NasplatError("batches is empty; give at least one batch of inputs")
     teacher = copy.deepcopy(module).eval()
+    given = [batch.detach() for batch in checked_batches(teacher, batches)]
     left = {}
     for reader in removal.losing:  # all at first: later layers shall see what the cut network shows
         reader.write(reader.by_channel(reader.layer.weight), removal.stays)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -64,7 +64,10 @@ class View:
             return f"{name} runs at {len(self.calls[name])} places"
         if layer._forward_hooks or layer._forward_pre_hooks:
             return f"{name} has hooks"
+        read = {str(node.target) for node in self.nodes if node.op == "get_attr"}
         for word, tensor in layer.named_parameters():
+            if f"{name}.{word}" in read:
+                return f"{name}.{word} is also read on its own"
             others = [
                 other for other, same in self._parameters() if same is tensor and other != f"{name}.{word}"
             ]
@@ -82,8 +85,8 @@ def traced(module: nn.Module, example: Tensor | Sequence[Tensor]) -> View:
     NasplatError for what is no module or does not take the example, and for a module that torch.fx cannot trace.
     """
     examples = checked(module, example)
-    check_runs(module, examples)
     own = copy.deepcopy(module).eval()
+    check_runs(own, examples)
     with quiet():
         try:
             graph = symbolic(own, _is_leaf).graph
@@ -100,6 +103,22 @@ def traced(module: nn.Module, example: Tensor | Sequence[Tensor]) -> View:
         if node.op == "call_module":
             calls[str(node.target)] = (*calls.get(str(node.target), ()), node)
     return View(own, graph, run.shapes, calls)
+
+
+def checked_batches(module: nn.Module, batches: Iterable[Tensor]) -> list[Tensor]:
+    """Batches of inputs as a list; NasplatError for none, for what is no tensor, and for a first that does not fit."""
+    if isinstance(batches, Tensor):
+        raise NasplatError("batches is one tensor; give a list of batches of inputs, such as [batch]")
+    given = list(batches)
+    if not given:
+        raise NasplatError("batches is empty; give at least one batch of inputs")
+    for batch in given:
+        if not isinstance(batch, Tensor):
+            raise NasplatError(
+                f"batches gives {type(batch).__name__}; give inputs alone, such as [x for x, _ in loader]"
+            )
+    check_runs(module, given[:1])
+    return given
 
 
 def named_calls(view: View, kinds: tuple[type[nn.Module], ...]) -> list[tuple[str, nn.Module, fx.Node]]:

@@ -105,3 +105,25 @@ def test_norms_fold_before_or_after_fusion() -> None:
     x = torch.randn(1, 2, 6, 6, dtype=torch.float64)
     folded_first = fuse_branches(fold_norms(network, x).module, x).module
     torch.testing.assert_close(folded_first(x), network(x), rtol=0, atol=1e-10)
+
+
+def test_branches_are_found_behind_layers_that_let_all_pass() -> None:
+    x = torch.randn(1, 2, 5, 5)
+    wide = nn.Sequential(nn.Conv2d(2, 2, 3, padding=1), nn.Identity(), nn.BatchNorm2d(2), nn.Dropout())
+    check(Branches(wide, nn.Conv2d(2, 2, 1)), x, 1)
+    folded = fold_norms(lived_in(nn.Sequential(RepVggBlock(2, 2))), x).module
+    assert fuse_branches(folded, x).changed == ("0.wide.0",)
+
+
+def test_what_works_in_place_without_a_reader_stays() -> None:
+    class InPlace(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.relu = nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1), nn.ReLU(inplace=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.a(x) + self.b(x)
+            self.relu(y)
+            return y
+
+    check(InPlace(), torch.randn(1, 2, 5, 5), 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -11,7 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from nasplat.compress import DlrtStep, DynamicalLowRank, LowRankPassthrough, factorise, low_rank_network
+from nasplat.compress import (
+    DlrtStep,
+    DynamicalLowRank,
+    LowRankPassthrough,
+    factorise,
+    low_rank_network,
+    quantise,
+)
 from nasplat.data import batches, evaluate
 from nasplat.data.digits import digits
 from nasplat.errors import NasplatError
@@ -165,3 +173,27 @@ def test_bad_ranks_and_steps_are_refused_in_one_line() -> None:
         low_rank_network(nn.ReLU(), 2)
     with pytest.raises(NasplatError, match="rank = 8 does not fit width 7"):
         LowRankPassthrough(7, 8)
+
+
+@pytest.mark.parametrize(
+    "compressed",
+    [lambda net: factorise(net, rank=7).module, lambda net: quantise(net, torch.randn(2, 3, 8))],
+    ids=["factors", "int8"],
+)
+def test_transformer_encoders_run_with_other_layers_in_them(compressed: Callable[..., nn.Module]) -> None:
+    torch.manual_seed(0)
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 64, batch_first=True), 1).eval()
+    x, padding = torch.randn(2, 3, 8), torch.tensor([[False, False, True], [False, False, False]])
+    smaller = compressed(encoder)
+    encoder.use_nested_tensor = False
+    with torch.no_grad():
+        change = smaller(x, src_key_padding_mask=padding) - encoder(x, src_key_padding_mask=padding)
+    assert 0 < float(change[~padding].abs().max()) < 0.5
+
+
+def test_layers_that_share_a_weight_stay_whole() -> None:
+    first, twin = nn.Linear(4, 4), nn.Linear(4, 4)
+    twin.weight = first.weight
+    found = low_rank_network(nn.ModuleList([first, first, twin, nn.Linear(4, 4)]), 2)
+    assert [type(layer) for layer in found] == [nn.Linear] * 3 + [DynamicalLowRank]  # type: ignore[arg-type]
+    assert found[0] is found[1]  # type: ignore[index]

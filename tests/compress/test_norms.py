@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nasplat.compress import fold_norms
+from nasplat.compress import equalise, fold_norms
 from nasplat.errors import NasplatError
 from nasplat.networks import resnet20
 
@@ -101,3 +101,35 @@ def test_what_does_not_trace_or_fit_is_refused_in_one_line() -> None:
         fold_norms(nn.Linear(3, 4), torch.randn(2, 5))
     with pytest.raises(NasplatError, match="is not a torch"):
         fold_norms(torch.relu, torch.randn(2, 5))  # type: ignore[arg-type]
+
+
+def test_a_module_in_training_keeps_its_statistics_mode_and_random_numbers() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(), nn.Flatten()).train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    x = torch.randn(1, 1, 3, 3)  # one value for each channel, which a norm in training refuses
+    numbers = torch.get_rng_state()
+    assert fold_norms(network, x).changed == ("1",)
+    assert torch.equal(numbers, torch.get_rng_state())
+    assert all(part.training for part in network.modules())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+class Mirrored(nn.Module):
+    """An encoder whose weight the forward reads again, on its own, to decode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.norm, self.middle = nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        code = torch.relu(self.middle(torch.relu(self.norm(self.encoder(x)))))
+        return nn.functional.linear(code, self.encoder.weight.t())
+
+
+def test_a_layer_whose_weight_is_read_on_its_own_stays() -> None:
+    network, x = lived_in(Mirrored()), torch.randn(5, 4)
+    found = fold_norms(network, x)
+    assert "encoder.weight is also read on its own" in found.left["norm"]
+    torch.testing.assert_close(found.module(x), network(x))
+    network.norm = nn.Identity()
+    assert "encoder" in equalise(network, x).left

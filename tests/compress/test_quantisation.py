@@ -33,7 +33,8 @@ def network(width: int = 8) -> nn.Sequential:
 
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_rounding_has_the_steps_of_torchs_int8_observers(per_channel: bool) -> None:
-    weight = torch.randn(5, 3, 2, 2)
+    torch.manual_seed(0)
+    weight = torch.randn(500, 3, 2, 2)  # so many that the largest weight of some rows lies between two steps
     observer = (default_per_channel_weight_observer if per_channel else default_weight_observer)()
     observer(weight)
     scale, zero = observer.calculate_qparams()
@@ -122,6 +123,14 @@ def test_bad_input_is_refused_in_one_line(tmp_path: Path) -> None:
         quantise(nn.ReLU(), x)
     with pytest.raises(NasplatError, match="batches is empty"):
         input_means(network(), x, batches=[])
+    with pytest.raises(NasplatError, match="batches gives tuple; give inputs alone"):
+        input_means(network(), x, batches=[(x, x)])  # type: ignore[list-item]
+    with pytest.raises(NasplatError, match="batches is one tensor"):
+        quantise(network(), x, x)
+    with pytest.raises(NasplatError, match="does not take an example of shape"):
+        quantise(network(), x, [x[:, :1]])
+    with pytest.raises(NasplatError, match=r"0.weight is torch.float64; int8 is made from float32"):
+        quantise(network().double(), x.double(), [x.double()])
     with pytest.raises(NasplatError, match="bits = 1 cannot round"):
         Rounding(1)
     with pytest.raises(NasplatError, match="has no int8 layers"):
@@ -133,3 +142,27 @@ def test_bad_input_is_refused_in_one_line(tmp_path: Path) -> None:
         load_quantised(tmp_path / "net", network(4), x)
     with pytest.raises(DataError, match="of another network"):
         load_quantised(tmp_path / "net", nn.Sequential(nn.Flatten(), nn.Linear(72, 4)), x)
+
+
+def test_rounding_reaches_layers_that_run_twice_or_share_weights() -> None:
+    conv, twin = nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1)
+    twin.weight = conv.weight
+    model, x = (
+        nn.Sequential(conv, nn.ReLU(), conv, twin, nn.ConvTranspose2d(2, 2, 1)),
+        torch.randn(1, 2, 3, 3),
+    )
+    found = round_weights(model, x, Rounding(4))
+    assert set(found.changed) == {"0", "3"}
+    assert set(found.left) == {"4"}
+    torch.testing.assert_close(found.module[0].weight, Rounding(4)(conv.weight))  # type: ignore[index]
+    assert found.module[3].weight is found.module[0].weight  # type: ignore[index]
+
+
+def test_a_network_with_trained_slopes_comes_back_from_its_file(tmp_path: Path) -> None:
+    def sloped(slope: float) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(1, 2, 1), nn.PReLU(2, slope)).eval()
+
+    x = torch.randn(2, 1, 3, 3)
+    int8 = quantise(sloped(0.7), x, [x])
+    save_quantised(int8, tmp_path / "net.safetensors")
+    torch.testing.assert_close(load_quantised(tmp_path / "net.safetensors", sloped(0.1), x)(x), int8(x))
