@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from nasplat.errors import NasplatError
 from nasplat.measure import LatencyResult, Repeats, measure_latency
+from nasplat.measure.attention import leave_fast_path
 from nasplat.prune.sparse.plan import MaskPlan
 
 STANDARD = Repeats()
@@ -59,6 +60,7 @@ def sparse_linear(module: nn.Module) -> nn.Module:
     found = copy.deepcopy(module).cpu().eval()
     if type(found) is nn.Linear:
         return SparseLinear(found)
+    leave_fast_path(found)
     count = 0
     for parent in list(found.modules()):
         for name, layer in list(parent.named_children()):

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from nasplat.errors import NasplatError, expected_one_of
+
 
 class HeldMasks:
     """Masked weights of a module stay zero until `remove()`, or the end of a `with` block, whatever trains it.
@@ -20,12 +22,14 @@ class HeldMasks:
     """
 
     def __init__(self, module: nn.Module, masks: Mapping[str, Tensor]) -> None:
+        _check(module, masks)
         self._module = module
         self._removed = {name: ~mask for name, mask in masks.items()}
         self._mask_weights()
         self._handles = [
             module.get_parameter(name).register_post_accumulate_grad_hook(self._gradient_hook(name))
             for name in masks
+            if module.get_parameter(name).requires_grad
         ]
         self._handles.append(register_optimizer_step_post_hook(lambda *_: self._mask_weights()))
 
@@ -64,5 +68,20 @@ class HeldMasks:
 
 
 def hold_masks(module: nn.Module, masks: Mapping[str, Tensor]) -> HeldMasks:
-    """Hold masks, by parameter and True where a weight stays, such as those that `MaskPlan.masks` gives."""
+    """Hold masks, by parameter and True where a weight stays, such as those that `MaskPlan.masks` gives.
+
+    NasplatError for masks that are not of this module, before anything is changed.
+    """
     return HeldMasks(module, masks)
+
+
+def _check(module: nn.Module, masks: Mapping[str, Tensor]) -> None:
+    parameters = dict(module.named_parameters(remove_duplicate=False))
+    for name, mask in masks.items():
+        if name not in parameters:
+            raise NasplatError(f"a mask is for {name!r}: {expected_one_of(name, parameters)}")
+        if mask.dtype != torch.bool or mask.shape != parameters[name].shape:
+            raise NasplatError(
+                f"the mask of {name} is {mask.dtype} {tuple(mask.shape)}: "
+                f"expected torch.bool {tuple(parameters[name].shape)}"
+            )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from nasplat.errors import NasplatError, expected_one_of
 from nasplat.prune.scores.evidence import Loss
@@ -72,7 +74,7 @@ def plan_masks(
     else:
         assert density is not None
         masks = _by_density(scores, density, scope, settings.within)
-        target = {"density": density if isinstance(density, float | int) else dict(density)}
+        target = {"density": dict(density) if isinstance(density, Mapping) else float(density)}
         target |= {} if isinstance(density, Mapping) else {"scope": scope}
     name = score if isinstance(score, str) else getattr(score, "__name__", type(score).__name__)
     asked = {**target, "score": name, "keep": list(settings.keep), "seed": settings.seed}
@@ -95,13 +97,20 @@ def random_twin(plan: MaskPlan, seed: int) -> MaskPlan:
 
 
 def _tensors(module: nn.Module) -> list[Maskable]:
+    if not isinstance(module, nn.Module):
+        raise NasplatError(f"{type(module).__name__} is no torch.nn.Module: give the network itself")
     tensors = maskable(module)
+    for tensor in tensors:
+        if is_lazy(tensor.weight):
+            raise NasplatError(f"{tensor.name} has no shape yet: call the module on an example first")
     if not tensors:
         raise NasplatError("no weights to mask: the module has no convolution, linear layer or attention")
     return tensors
 
 
 def _not_kept(tensors: Sequence[Maskable], keep: Sequence[str]) -> list[Maskable]:
+    if isinstance(keep, str):
+        raise NasplatError(f"keep = {keep!r}: expected a list of patterns, such as [{keep!r}]")
     _check_patterns([t.name for t in tensors], keep)
     free = [t for t in tensors if not any(matches(t.name, pattern) for pattern in keep)]
     if not free:
@@ -150,8 +159,7 @@ def _by_density(
     if isinstance(density, Mapping):
         _check_patterns(list(scores), list(density))
         given = {n: _share(d) for n in scores if (d := _first(n, density)) is not None}
-        counts = {name: round(share * len(flat[name])) for name, share in given.items()}
-        return {name: top(flat[name], count) for name, count in counts.items()}
+        return _tops(flat, {name: round(share * len(flat[name])) for name, share in given.items()})
     total = sum(len(ranks) for ranks in flat.values())
     left = sum(int(np.isfinite(ranks).sum()) for ranks in flat.values())
     count = round(_share(density) * total)
@@ -162,8 +170,16 @@ def _by_density(
     if scope == "global":
         return top_of_all(flat, count)
     shares = LAYERWISE[scope]({name: values.shape for name, values in scores.items()}, float(density))
-    counts = counts_of({name: share * len(flat[name]) for name, share in shares.items()})
-    return {name: top(flat[name], counts[name]) for name in flat}
+    return _tops(flat, counts_of({name: share * len(flat[name]) for name, share in shares.items()}))
+
+
+def _tops(flat: Mapping[str, Ranks], counts: Mapping[str, int]) -> dict[str, Flags]:
+    """So many weights of every tensor; NasplatError where another plan leaves fewer."""
+    for name, count in counts.items():
+        left = int(np.isfinite(flat[name]).sum())
+        if count > left:
+            raise NasplatError(f"{name} is to keep {count} weights, but `within` keeps {left}: ask for less")
+    return {name: top(flat[name], count) for name, count in counts.items()}
 
 
 def _first(name: str, densities: Mapping[str, float]) -> float | None:
@@ -182,7 +198,7 @@ def _blockwise(
     tensors: Sequence[Maskable], scores: Mapping[str, NDArray[np.float64]], n_of_m: tuple[int, int]
 ) -> dict[str, Flags]:
     try:
-        n, m = (int(number) for number in n_of_m)
+        n, m = map(index, n_of_m)
     except (TypeError, ValueError):
         n, m = 0, 0
     if not 0 < n < m:

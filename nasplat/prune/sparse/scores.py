@@ -41,6 +41,11 @@ def snip(evidence: WeightEvidence) -> dict[str, Tensor]:
     """
     if evidence.loss is None:
         raise NasplatError("score 'snip' needs a loss of some data: give MaskSettings(loss=...)")
+    for name, weight in evidence.weights.items():
+        if not weight.requires_grad:
+            raise NasplatError(
+                f"score 'snip' needs gradients, but {name} is frozen: name it in keep, or let it train"
+            )
     weights = list(evidence.weights.values())
     total = [torch.zeros_like(weight) for weight in weights]
     batches = 0

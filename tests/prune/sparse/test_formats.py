@@ -44,3 +44,11 @@ def test_a_network_of_convolutions_has_no_sparse_form() -> None:
     ]
     with pytest.raises(NasplatError, match="torch has no sparse convolution"):
         sparse_linear(net)
+
+
+def test_a_transformer_encoder_runs_with_compressed_rows() -> None:
+    torch.manual_seed(0)
+    encoder, x = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval(), torch.randn(2, 3, 8)
+    masked = plan_masks(encoder, 0.3).apply(encoder)
+    with torch.no_grad():
+        torch.testing.assert_close(sparse_linear(masked)(x), masked(x))

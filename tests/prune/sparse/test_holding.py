@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from nasplat import load_data, train_network
-from nasplat.prune.sparse import plan_masks
+from nasplat.errors import NasplatError
+from nasplat.prune.sparse import hold_masks, plan_masks
 from nasplat.supernet import Recipe
 
 OPTIMISERS: dict[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
@@ -74,3 +75,31 @@ def test_masks_hold_in_a_training_that_makes_its_own_optimiser() -> None:
     with plan.hold(net):
         train_network(net, load_data("digits"), Recipe(epochs=1, optimiser="adamw", learning_rate=0.01))
     assert plan.holds(net)
+
+
+def test_frozen_weights_are_masked_too() -> None:
+    net = network()
+    net[0].requires_grad_(False)  # type: ignore[index]
+    plan, optimiser = plan_masks(net, 0.3), OPTIMISERS["adamw"](net)
+    with plan.hold(net):
+        step(net, optimiser)
+    assert plan.holds(net)
+
+
+@pytest.mark.parametrize(
+    ("masks", "line"),
+    [
+        (
+            {"0.wight": torch.ones(16, 8, dtype=torch.bool)},
+            "a mask is for '0.wight': did you mean '0.weight'",
+        ),
+        (
+            {"0.weight": torch.ones(8, dtype=torch.bool)},
+            r"is torch.bool \(8,\): expected torch.bool \(16, 8\)",
+        ),
+        ({"0.weight": torch.ones(16, 8)}, r"is torch.float32 \(16, 8\): expected torch.bool"),
+    ],
+)
+def test_masks_of_another_network_are_refused(masks: dict[str, torch.Tensor], line: str) -> None:
+    with pytest.raises(NasplatError, match=line):
+        hold_masks(network(), masks)

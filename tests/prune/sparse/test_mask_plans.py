@@ -266,6 +266,15 @@ def test_a_plan_of_another_network_says_what_differs() -> None:
             {"density": 0.5, "settings": MaskSettings(within=plan_masks(network(), 0.1))},
             "more than the 0.09986 that `within` keeps",
         ),
+        (
+            {"density": {"0": 0.5}, "settings": MaskSettings(within=plan_masks(network(), {"0": 0.2}))},
+            "0.weight is to keep 108 weights, but `within` keeps 43: ask for less",
+        ),
+        (
+            {"density": 0.5, "settings": MaskSettings(keep="0")},
+            r"expected a list of patterns, such as \['0'\]",
+        ),
+        ({"n_of_m": (1.5, 4)}, "expected two numbers"),
     ],
 )
 def test_what_makes_no_sense_is_told_in_one_line(arguments: dict[str, Any], line: str) -> None:
@@ -277,7 +286,14 @@ def test_what_makes_no_sense_is_told_in_one_line(arguments: dict[str, Any], line
 def test_a_network_without_such_layers_and_one_with_broken_weights_are_refused() -> None:
     with pytest.raises(NasplatError, match="no weights to mask"):
         plan_masks(nn.BatchNorm1d(3), 0.5)
+    with pytest.raises(NasplatError, match="weight has no shape yet: call the module"):
+        plan_masks(nn.LazyLinear(3), 0.5)
+    with pytest.raises(NasplatError, match="int is no torch"):
+        plan_masks(3, 0.5)  # type: ignore[arg-type]
     net = network()
+    settings = MaskSettings(loss=lambda module: [])
+    with pytest.raises(NasplatError, match=r"needs gradients, but 0\.weight is frozen"):
+        plan_masks(net.requires_grad_(False), 0.5, score="snip", settings=settings)
     with torch.no_grad():
         net[0].weight[0, 0, 0, 0] = torch.nan  # type: ignore[index]
     with pytest.raises(NasplatError, match=r"the score of 0\.weight is not finite"):
