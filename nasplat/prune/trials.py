@@ -31,7 +31,7 @@ class Trials:
 
     def __init__(self, module: nn.Module, spec: ChannelSpec, loss: Loss, norms: Norms = "stored") -> None:
         self.spec, self.loss, self.evaluations = spec, loss, 0
-        self._module = _with_norms(copy.deepcopy(module).eval(), norms)
+        self._module = with_norms(copy.deepcopy(module), norms)
         self._tensors = named_tensors(self._module)
         self._whole = {name: self._tensors[name].clone() for name in {slot.parameter for slot in spec.slots}}
         self._slots = list(owned(spec))
@@ -84,8 +84,10 @@ class Trials:
         return float(torch.stack(found).mean())
 
 
-def _with_norms(module: nn.Module, norms: Norms) -> nn.Module:
-    """The module itself; with "batch" its batch norms work by the statistics of each batch and leave their own."""
+def with_norms(module: nn.Module, norms: Norms) -> nn.Module:
+    """The module itself in evaluation mode; with "batch" its batch norms work by the statistics of each batch, and
+    leave those that they hold."""
+    module.eval()
     batch_norms: Iterable[_BatchNorm] = (part for part in module.modules() if isinstance(part, _BatchNorm))
     for part in batch_norms if norms == "batch" else ():
         part.train()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -57,14 +57,17 @@ class SetAware:
         SET_AWARE.write(folder, self.network.state_dict(), self.card.as_json())
 
     def judge(self, model: DataModel, units: Units, loss: Loss | None = None) -> Judgement:
-        """What judges one network again and again. DataError: it is outside the family that was learned from."""
+        """What judges one network again and again: passes on data run where it is, the metanetwork on the CPU.
+
+        DataError: it is outside the family that was learned from.
+        """
         self.card.family.check(model.graph)
         if self.card.body.taylor and loss is None:
             raise NasplatError(
                 "this metanetwork reads a backward pass on training data: give `loss`, which yields a loss for each "
                 "batch, or take one that reads weights only"
             )
-        return Judgement(self, model, units, loss)
+        return Judgement(self, replace(model, graph=model.graph.to("cpu")), units, loss)
 
     def importance(
         self, module: nn.Module, example: Example, kept: Kept | None = None, loss: Loss | None = None

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from nasplat.channels.structure import GraphStructure, Numbers
 from nasplat.errors import TrainingError
@@ -16,7 +15,7 @@ from nasplat.prune.masked import Kept, masked
 from nasplat.prune.meta.data_models import DataModel
 from nasplat.prune.scores import Loss
 from nasplat.prune.setaware.units import Units
-from nasplat.prune.trials import Norms
+from nasplat.prune.trials import Norms, with_norms
 
 FEATURES = 4
 """Numbers of a neuron: the mean over examples and the root of the mean square, of it alone and of all neurons that its
@@ -33,7 +32,8 @@ def taylor_features(model: DataModel, units: Units, kept: Kept, loss: Loss, norm
     summed over places, with da the gradient of the loss (arXiv:1611.06440). Means of this over examples cancel in a
     trained network, their mean square does not: as the Fisher information it stands for the second order
     (arXiv:1801.05787). Losses must be means over the first axis of what modules give. 0 for neurons that no module
-    gives, and for those that are not in `kept`. TrainingError: there is no batch, or no gradient.
+    gives, and for those that are not in `kept`. On the CPU, wherever the network is. TrainingError: there is no batch,
+    or no gradient.
     """
     network = with_norms(masked(model.module, model.spec, kept), norms).requires_grad_()
     with torch.enable_grad():
@@ -45,17 +45,6 @@ def taylor_features(model: DataModel, units: Units, kept: Kept, loss: Loss, norm
     return torch.cat([changes.mean(1), changes.square().mean(1).sqrt()]).T.contiguous()
 
 
-def with_norms(module: nn.Module, norms: Norms) -> nn.Module:
-    """The module itself in evaluation mode; with "batch" its batch norms work by the statistics of each batch, and
-    leave those that they hold."""
-    module.eval()
-    for part in module.modules():
-        if norms == "batch" and isinstance(part, _BatchNorm):
-            part.train()
-            part.momentum = 0.0
-    return module
-
-
 def _passes(network: nn.Module, form: GraphStructure, loss: Loss) -> Iterator[Tensor]:
     """Of every batch the change of the loss of its examples without each neuron, (n, nodes)."""
     givers = giving(form, network)
@@ -64,7 +53,8 @@ def _passes(network: nn.Module, form: GraphStructure, loss: Loss) -> Iterator[Te
             names = list(outputs)
             grads = torch.autograd.grad(value, [outputs[name] for name in names], allow_unused=True)
             parts = {
-                name: -len(grad) * _by_example(outputs[name].detach() * grad, network.get_submodule(name))
+                name: -len(grad)
+                * _by_example(outputs[name].detach() * grad, network.get_submodule(name)).cpu()
                 for name, grad in zip(names, grads, strict=True)
                 if grad is not None
             }

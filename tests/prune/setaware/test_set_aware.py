@@ -153,3 +153,12 @@ def test_it_learns_on_from_the_masks_that_it_comes_to() -> None:
     found = fit(trained().card.body, own, own, Fitting(epochs=1, rate=0.0), start=trained().network)
     for name, tensor in trained().network.state_dict().items():
         torch.testing.assert_close(found.network.state_dict()[name], tensor, rtol=0, atol=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_network_on_a_gpu_is_judged_as_on_the_cpu() -> None:
+    here, there = (
+        trained().importance(residual().to(device), EXAMPLE.to(device), loss=loss)
+        for device in ("cpu", "cuda")
+    )
+    torch.testing.assert_close(here, there, atol=1e-3, rtol=1e-3)
