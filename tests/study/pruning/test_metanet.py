@@ -52,7 +52,8 @@ def test_a_set_aware_metanetwork_is_asked_step_by_step_where_a_size_is_wanted(
     assert plan.macs[1] * 2 <= plan.macs[0]
     assert (plan.score, len(asked)) == (f"metanetwork {judge}", 1)
     kept = plan_model(order(metanet=str(judge), settings=PruneSettings(keep=("conv1",), batch=2)))
-    assert len(asked) == 1
+    plan_model(order(metanet=str(judge), settings=PruneSettings(ranking="layer", batch=2)))
+    assert len(asked) == 1, "what steps cannot heed is planned at once"
     assert {group.name: group.after for group in kept.groups}["conv1"] == 8
 
 
