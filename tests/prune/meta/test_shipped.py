@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,18 @@ def test_the_card_says_what_was_learned_which_epoch_was_kept_and_how_to_make_it_
     program, script, asked = card.command.split()
     assert (program, asked) == ("python", name)
     assert (ROOT / script).is_file()
+
+
+@pytest.mark.parametrize("name", [RESNETS, VGGS, AT_ONCE])
+def test_the_command_of_the_card_knows_its_name_and_rate_at_the_commit_of_the_card(name: str) -> None:
+    card = Pruner.load(name).card
+    asked = ["git", "-C", str(ROOT), "show", f"{card.commit}:{card.command.split()[1]}"]
+    found = subprocess.run(asked, capture_output=True, text=True, check=False)
+    if found.returncode:
+        pytest.skip("this checkout has not the history of the card")
+    script = next(line for line in found.stdout.splitlines() if f'"{name}":' in line)
+    rates = {0.001: "MetaSettings(epochs=20, drops", 0.003: "rate=3e-3"}
+    assert rates[card.settings.rate] in (found.stdout if "CUT" in script else script)
 
 
 @pytest.mark.parametrize(
