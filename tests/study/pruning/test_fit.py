@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
+from nasplat.data import load_data
 from nasplat.errors import NasplatError
+from nasplat.networks import resnet
 from nasplat.prune.meta import Pruner
 from nasplat.study.pruning import Finetuning, PruneOrder, fit, prune_model, training
 from nasplat.study.pruning.fit import fit_metanet
@@ -152,6 +155,33 @@ def test_networks_of_ones_own_are_learned_from(page: Path, place: Path) -> None:
     (place / "net.py").write_text(NET.replace("classes=3", "classes=2").format(widths=_width(place / "own")))
     with pytest.raises(NasplatError, match="none of the 2 files"):
         fit_metanet(read_page(page), place / "misfit")
+
+
+def test_networks_of_a_zoo_are_drawn_from_all_its_forms_and_must_fit_the_data(
+    page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[int] = []
+
+    class Forms:
+        """Twenty networks of one width, then twenty of another."""
+
+        rows = ({"status": "given"},) * 40
+        skipped = ()
+
+        def module(self, place: int) -> nn.Module:
+            built.append(place)
+            return resnet(6, widths=(3 + place // 20, 4), channels=1, classes=classes).eval()
+
+    family, rest = PAGE.index("family"), PAGE.index("[metanet]")
+    page.write_text(f'{PAGE[:family]}zoo = "zoo"\ncount = 8\n{PAGE[rest:]}')
+    monkeypatch.setattr(training, "open_zoo", lambda path: Forms())
+    mine, data, classes = read_page(page), load_data("nets.py:stripes"), 3
+    found = training.trained_networks(mine, data, page.parent, "cpu", Notes())
+    assert {module.get_parameter("conv1.weight").shape[0] for module in found} == {3, 4}
+    assert (len(found), len({*built})) == (8, 8)
+    classes = 2
+    with pytest.raises(NasplatError, match=r"gives \(2, 2\) for 2 inputs of .*stripes, which has 3 classes"):
+        training.trained_networks(mine, data, page.parent, "cpu", Notes())
 
 
 def _width(folder: Path) -> tuple[int, int]:
