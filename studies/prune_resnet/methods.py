@@ -7,7 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 
-from proposals import Case, Propose, Size, greedy, load_set_aware, set_aware
+from proposals import Case, Propose, Size, greedy, load_set_aware, quick_greedy, set_aware
 from torch import nn
 from training import EXAMPLE, finetune, losses
 
@@ -95,6 +95,7 @@ METHODS: dict[str, Method] = {
     "L1 sparse training": Method("bn_scale", trained(SLIMMING)),
     "group-sparse training": Method("l2", trained(GROUP_SPARSITY)),
     "greedy": Method(propose=greedy),
+    "quick greedy": Method(propose=quick_greedy),
     METANETWORK: Method("l2", rewritten()),
     AT_ONCE: Method("l2", rewritten_at_once, spends=False),
     f"{METANETWORK}, group-sparse training": Method("l2", rewritten(GROUP_SPARSITY)),

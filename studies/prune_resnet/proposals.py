@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -52,9 +52,19 @@ Propose: TypeAlias = Callable[[Case, Prunable, float], Kept]
 
 def greedy(case: Case, network: Prunable, speedup: float) -> Kept:
     """Remove two units at a time, those that raise the loss least for the multiply-adds that they free."""
-    evidence = Evidence(network.module, network.examples, network.spec, trials(case.data), case.seed)
+    return _greedily(case, network, speedup, GREEDY, IMAGES)
+
+
+def quick_greedy(case: Case, network: Prunable, speedup: float) -> Kept:
+    """The same in about the seconds of a metanetwork: eight units at a time, and a quarter of the images."""
+    return _greedily(case, network, speedup, replace(GREEDY, per_step=8), IMAGES // 4)
+
+
+def _greedily(case: Case, network: Prunable, speedup: float, settings: GreedySettings, images: int) -> Kept:
+    loss = trials(case.data, images)
+    evidence = Evidence(network.module, network.examples, network.spec, loss, case.seed)
     limit = network.macs(network.everything) / speedup
-    return greedy_kept(evidence, units_of(network.groups), network.macs, limit, GREEDY).kept
+    return greedy_kept(evidence, units_of(network.groups), network.macs, limit, settings).kept
 
 
 def set_aware(case: Case, network: Prunable, speedup: float) -> Kept:
@@ -68,7 +78,7 @@ def load_set_aware() -> SetAware:
     return SetAware.load(SET_AWARE_NET, OUT)
 
 
-def trials(data: Dataset) -> Callable[[nn.Module], Iterator[Tensor]]:
+def trials(data: Dataset, images: int = IMAGES) -> Callable[[nn.Module], Iterator[Tensor]]:
     """The loss of a masked network on a few training images, in one batch."""
-    inputs, targets = (torch.cat(parts)[:IMAGES] for parts in zip(*calibration(data), strict=True))
+    inputs, targets = (torch.cat(parts)[:images] for parts in zip(*calibration(data), strict=True))
     return lambda network: iter([F.cross_entropy(network(inputs), targets)])

@@ -32,8 +32,9 @@ def tables(rows: pd.DataFrame) -> str:
         speedups = sorted(set(own["speedup"]) - {1.0})
         found |= {f"{epochs} epochs, {speedup:g}x": accuracy(own, speedup) for speedup in speedups}
         found |= {f"{epochs} epochs: {title}": table for title, table in rivals(own).items()}
-    most = rows[rows["epochs"].isin([0, rows["epochs"].max()])]
-    found |= {**costs(most), **latencies(most)}
+        costs_of = costs(pd.concat([own, rows[rows["epochs"] == 0]]))
+        found |= {f"{epochs} epochs: {title}": table for title, table in costs_of.items()}
+    found |= latencies(rows)
     return "\n\n".join(f"### {title}\n\n{table}" for title, table in found.items())
 
 
@@ -63,7 +64,7 @@ def rivals(rows: pd.DataFrame) -> dict[str, str]:
     for name in order(next(iter(wides.values()))):
         pairs = ((wide, meta) for wide in wides.values() for meta in metas)
         lines.append(line([name, *(ahead(wide, meta, name) for wide, meta in pairs)]))
-    return {"Metanetworks ahead by, percentage points of test accuracy": "\n".join(lines)}
+    return {"metanetworks ahead by, percentage points of test accuracy": "\n".join(lines)}
 
 
 def ahead(wide: pd.DataFrame, meta: str, name: str) -> str:
@@ -109,19 +110,23 @@ def costs(rows: pd.DataFrame) -> dict[str, str]:
     each = each.reindex(columns=SECONDS).fillna(0.0).groupby(level="method").mean()
     each["all"] = each.sum(axis=1)
     once = dict(rows[rows["what"].isin(ONCE)].groupby("method")["value"].sum())
-    metas = [name for name in each.index if name in once]
-    heads = ["method", *SECONDS, "all", "meta-training, once", *(f"{m} pays after" for m in metas)]
+    metas = [name for name in (SET_AWARE,) if name in once and name in each.index]
+    heads = ["method", *SECONDS, "all", "meta-training, once", f"{SET_AWARE} pays after"]
     lines = [line(heads), line(["---"] * len(heads))]
     for name, row in each.sort_values("all").iterrows():
-        pays = [after(once[m], row["all"] - each.loc[m, "all"]) if name not in once else NONE for m in metas]
+        pays = (
+            NONE
+            if name in once or not metas
+            else after(once[SET_AWARE], row["all"], each.loc[SET_AWARE, "all"])
+        )
         train = f"{once[name]:.0f}" if name in once else NONE
-        lines.append(line([str(name), *(f"{row[w]:.1f}" for w in (*SECONDS, "all")), train, *pays]))
-    return {"Seconds of one processor for one network": "\n".join(lines)}
+        lines.append(line([str(name), *(f"{row[w]:.1f}" for w in (*SECONDS, "all")), train, pays]))
+    return {"seconds of one processor for one network": "\n".join(lines)}
 
 
-def after(once: float, saved: float) -> str:
-    """After how many networks something is cheaper that costs so much once and saves so much each time."""
-    return f"{math.ceil(once / saved)}" if saved > 0 else "never"
+def after(once: float, before: float, now: float) -> str:
+    """After how many networks something is cheaper that costs so much once; a saving of under a tenth is noise."""
+    return f"{math.ceil(once / (before - now))}" if before - now > 0.1 * before else "never"
 
 
 def latencies(rows: pd.DataFrame) -> dict[str, str]:
@@ -134,7 +139,7 @@ def latencies(rows: pd.DataFrame) -> dict[str, str]:
     names = sorted(wide.columns, key=len)
     heads = ["asked", "method", "MACs, speed-up", *(part for n in names for part in (n, "speed-up"))]
     lines = [line(heads), line(["---"] * len(heads))]
-    left = rows[rows["what"] == "MACs left"].set_index(["speedup", "method", "network"])["value"]
+    left = rows[rows["what"] == "MACs left"].groupby(["speedup", "method", "network"])["value"].first()
     for (speedup, name), row in wide.iterrows():
         cells = [c for n in names for c in (f"{row[n]:.3f}", f"{whole[n] / row[n]:.2f}")]
         lines.append(line([f"{speedup:g}x", name, f"{1 / left.loc[speedup, name, 0]:.2f}", *cells]))
