@@ -61,7 +61,10 @@ class Prober:
 
     def probe(self) -> Probed:
         """What may be cut, and with what beside."""
-        if not self.fault(self.groups, ()):
+        trusted = any(
+            group.name in self.trust for group in self.groups
+        )  # beside it, others would pass unseen
+        if not trusted and not self.fault(self.groups, ()):
             return Probed(tuple(self.groups), (), {}, self.tried)
         free: list[Group] = []
         attributes: list[Attribute] = []
@@ -102,10 +105,13 @@ class Prober:
     ) -> str:
         """The same of one cut; stay: places in every row of each group."""
         places = {group.name: rows for group, rows in zip(groups, stay, strict=True)}
-        kept = kept_of(channels(self.spec), groups, places)
+        return self.fault_of(groups, attributes, kept_of(channels(self.spec), groups, places))
+
+    def fault_of(self, groups: Sequence[Group], attributes: Sequence[Attribute], kept: Kept) -> str:
+        """What goes wrong when only these channels stay, (channels,), all others being of some groups."""
         cuts = cuts_of(self.spec, kept)
         left = {group.name: group.size for group in self.groups}
-        left |= {name: len(places[g.name][0]) for g in groups for name in (g.name, *g.parts)}
+        left |= {name: group.left(kept) for group in groups for name in (group.name, *group.parts)}
         try:
             cut = cut_module(self.module, cuts, resized(self.module, self.examples, cuts, attributes, left))
             outputs = _run(cut, self.examples)
@@ -114,7 +120,7 @@ class Prober:
         expected = self._masked(kept)
         if [one.shape for one in outputs] != [one.shape for one in expected]:
             return "the shape of its outputs changes"
-        if not _close(outputs, expected) and any(group.name not in self.trust for group in groups):
+        if not _close(outputs, expected) and not any(group.name in self.trust for group in groups):
             return OTHERS
         self.tried = (kept, cut)
         return self._fault_in_training(cut) if self.trained else ""

@@ -42,7 +42,7 @@ class Prunable:
     """groups: those that may be cut; frozen: the others, and operations that are not known, with reasons.
 
     counted: multiply-adds for one input by the weight they are proportional to; closed: whether they all are, so that
-    those of any widths follow without building a network. shadow: the same without values, where they are counted
+    those of any widths follow without building a network. prober: what tries a cut before it is believed. shadow: the same without values, where they are counted
     else; None for a network that does not run without values.
     """
 
@@ -55,7 +55,8 @@ class Prunable:
     attributes: tuple[Attribute, ...]
     sizes: Sizes
     counted: Mapping[str, int]
-    closed: bool
+    prober: Prober
+    closed: bool = False
     shadow: Prunable | None = None
 
     @property
@@ -87,9 +88,16 @@ class Prunable:
     def plan(self, kept: Kept, **facts: Any) -> Plan:
         """What stays, as data. facts: further fields of the plan, such as score and target.
 
-        NasplatError: `kept` is no array of bools (channels,), or takes different numbers from groups of a convolution.
+        NasplatError: `kept` is no array of bools (channels,), takes different numbers from groups of a convolution, or
+        leaves a network that is not the masked one, as where the code depends on exact widths.
         """
         kept = checked_kept(self.spec, kept)
+        smaller = [group for group in self.groups if not kept[group.rows].all()]
+        if fault := self.prober.fault_of(smaller, self.attributes, kept) if smaller else "":
+            raise NasplatError(
+                f"cut to these widths the network is not the masked one: {fault}; its code depends on exact widths, so "
+                f"keep one of {', '.join(group.name for group in smaller[:3])}"
+            )
         macs = (round(self.macs(self.everything)), round(self.macs(kept)))
         return Plan(
             network=type(self.module).__name__,
@@ -152,7 +160,7 @@ def _probed(module: nn.Module, examples: tuple[Tensor, ...], spec: ChannelSpec, 
     counted = _counted(module, examples)
     free = Prunable(
         module, examples, spec, found.free, tuple(whole), {**frozen, **found.frozen}, found.attributes, sizes, counted,
-        closed=False,
+        prober,
     )  # fmt: skip
     free = _closed(free, found.tried, inputs)
     return free if free.closed else replace(free, shadow=_shadow(free))

@@ -6,9 +6,10 @@ from functools import cache
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from nasplat.prune import Choice, Prunable, masked, prunable
+from nasplat.errors import NasplatError
+from nasplat.prune import Choice, Prunable, masked, plan_pruning, prunable
 from nasplat.prune.probing import draws
 
 from ...channels.architectures import Entry
@@ -124,3 +125,23 @@ def test_an_input_of_a_certain_kind_is_looked_at_as_it_is() -> None:
     module = nn.Sequential(nn.Embedding(3, 8), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2)).eval()
     network = prunable(module, torch.tensor([[0, 2, 1]]), Choice(keep=("1",)))
     assert [group.name for group in network.groups] == ["0"]
+
+
+class AtFour(nn.Module):
+    """Code that does something else at one width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.a(x))
+        return self.b(y.roll(1, 1) if y.shape[1] == 4 else y)
+
+
+def test_the_plan_itself_is_tried_before_it_is_given() -> None:
+    torch.manual_seed(0)
+    network, x = AtFour(), torch.randn(2, 4)
+    assert plan_pruning(network, x, keep_ratio=0.6).groups[0].after == 5
+    with pytest.raises(NasplatError, match="cut to these widths the network is not the masked one"):
+        plan_pruning(network, x, keep_ratio=0.5)
