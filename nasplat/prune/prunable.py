@@ -42,8 +42,8 @@ class Prunable:
     """groups: those that may be cut; frozen: the others, and operations that are not known, with reasons.
 
     counted: multiply-adds for one input by the weight they are proportional to; closed: whether they all are, so that
-    those of any widths follow without building a network. prober: what tries a cut before it is believed. shadow: the same without values, where they are counted
-    else; None for a network that does not run without values.
+    those of any widths follow without building a network. prober: what tries a cut before it is believed. shadow: the
+    same without values, where they are counted else; None for a network that does not run without values.
     """
 
     module: nn.Module

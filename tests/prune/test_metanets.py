@@ -31,5 +31,7 @@ def test_a_network_of_another_family_is_refused_in_one_line() -> None:
 
 
 def test_an_unknown_metanetwork_is_told_with_those_that_ship() -> None:
-    with pytest.raises(NasplatError, match=r"no metanetwork 'prune_cifar'.*did you mean 'prune_cifar_resnets'"):
+    with pytest.raises(
+        NasplatError, match=r"no metanetwork 'prune_cifar'.*did you mean 'prune_cifar_resnets'"
+    ):
         plan_pruning(resnet(8, channels=1), EXAMPLE, "metanet:prune_cifar", speedup=2.0)
