@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from nasplat.cli.read import JsonOption, StudyArgument
-from nasplat.cli.text import spelled
+from nasplat.cli.text import arguments_of, spelled
 from nasplat.cli.work import DeviceOption
-from nasplat.errors import InvalidStudy
 from nasplat.study import open_study
 
 app = typer.Typer(
@@ -54,7 +53,7 @@ def predictor(
 
     read = None if scores is None else tuple(score_names([part.strip() for part in scores.split(",")]))
     name = name or ("blend" if pool is None else "latency_transfer")
-    order = Order(name, metric, _arguments(arguments), read, batch, pool=pool)
+    order = Order(name, metric, arguments_of(arguments, '{"trees": 100}'), read, batch, pool=pool)
     with scoring(quiet=as_json) as watcher:
         card = fit_predictor(open_study(study), order, output, watcher)
     if as_json:
@@ -87,7 +86,7 @@ def pool(
     from nasplat.study.pool import PoolOrder, fit_pool
 
     wanted = tuple(part.strip() for part in devices.split(",") if part.strip())
-    order = PoolOrder(table, wanted, key, labels, _arguments(arguments))
+    order = PoolOrder(table, wanted, key, labels, arguments_of(arguments, '{"trees": 100}'))
     card = fit_pool(open_study(study), order, output)
     if as_json:
         typer.echo(json.dumps(asdict(card), indent=1))
@@ -124,16 +123,6 @@ def blocks(
     for figure, value in card.figures.items():
         typer.echo(f"  {figure:<20} {spelled(value)}")
     typer.echo(f'in a study file: metric = "predicted:{output}"')
-
-
-def _arguments(text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise InvalidStudy(f"--arguments {text}: {error}") from None
-    if not isinstance(found, dict):
-        raise InvalidStudy(f'--arguments {text}: expected a JSON object, such as {{"trees": 100}}')
-    return found
 
 
 @app.command()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nasplat.cli.read import JsonOption
-from nasplat.cli.text import print_table, spelled
+from nasplat.cli.text import arguments_of, print_table, spelled
 from nasplat.errors import InvalidStudy
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def prune(
         metanet=metanet,
         weights=weights,
         data=data,
-        arguments=_json(arguments),
+        arguments=arguments_of(arguments, '{"limit": 2000}'),
         shape=None if shape is None else _shape(shape),
         finetuning=Finetuning(finetune, rewrite, learning_rate),
         settings=settings,
@@ -236,13 +236,3 @@ def _shape(text: str) -> tuple[int, ...]:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _json(text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise InvalidStudy(f'--arguments {text}: expected JSON such as {{"limit": 2000}}')
-    return found

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from nasplat.errors import InvalidStudy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,3 +57,16 @@ def print_table(frame: pd.DataFrame, title: str, units: Mapping[str, str]) -> No
 def _cell(row: pd.Series[Any], column: str) -> str:
     text, spread = spelled(row[column]), row.get(f"{column}_iqr")
     return text if spread is None or not text else f"{text} ± {float(spread):.2g}"
+
+
+def arguments_of(text: str, example: str) -> dict[str, Any]:
+    """What `--arguments` says as JSON. InvalidStudy: it is no object; example: one that would be."""
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise InvalidStudy(
+            f"--arguments {text}: {error}; expected a JSON object, such as {example}"
+        ) from None
+    if not isinstance(found, dict):
+        raise InvalidStudy(f"--arguments {text}: expected a JSON object, such as {example}")
+    return found

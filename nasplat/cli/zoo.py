@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nasplat.cli.read import JsonOption
-from nasplat.cli.text import print_table, spelled
+from nasplat.cli.text import arguments_of, print_table, spelled
 from nasplat.errors import InvalidStudy
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def _train(settings: Settings, named: tuple[str, str], output: Path, device: str
     from nasplat.data import load_data
     from nasplat.zoo import train_zoo
 
-    data = load_data(named[0], base=Path(), **_json(named[1]))
+    data = load_data(named[0], base=Path(), **arguments_of(named[1], '{"limit": 2000}'))
     try:
         with _watching() as watch:
             zoo = train_zoo(settings, data, output, device=device, watch=watch)
@@ -252,13 +252,3 @@ def _range(text: str) -> tuple[int, int]:
         return int(least), int(most or least)
     except ValueError:
         raise InvalidStudy(f"--steps {text}: expected one or two whole numbers, such as 40-400") from None
-
-
-def _json(text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise InvalidStudy(f'--arguments {text}: expected JSON such as {{"limit": 2000}}')
-    return found

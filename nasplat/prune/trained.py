@@ -9,13 +9,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from nasplat.errors import NasplatError, expected_one_of
 from nasplat.files import content_hash, write_atomic
 
 WEIGHTS = "weights.safetensors"
 C = TypeVar("C")
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +78,13 @@ class TrainedKind:
         """The folders of all that nasplat ships."""
         trained = Path(str(files("nasplat.predictors"))) / "trained"
         return sorted(place.parent for place in trained.glob(f"*/{self.card}"))
+
+
+def filled(network: M, tensors: Mapping[str, Tensor], name: str | Path, command: str) -> M:
+    """A fresh network with its trained weights, in evaluation mode. NasplatError: weights of another version."""
+    try:
+        network.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise NasplatError(f"{name} is of another version ({reason}); make it again: {command}") from error
+    return network.eval()

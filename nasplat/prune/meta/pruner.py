@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from nasplat.channels import ParameterGraph
-from nasplat.errors import NasplatError
 from nasplat.prune.meta.card import PRUNERS, Card
 from nasplat.prune.meta.data_models import DataModel, Example, data_model, device_of, rewritten
 from nasplat.prune.meta.rewriter import Rewriter
 from nasplat.prune.scores import SCORES, Evidence
+from nasplat.prune.trained import filled
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,15 +33,7 @@ class Pruner:
     def load(cls, name: str | Path, base: Path | None = None) -> Self:
         """One that nasplat ships, by name, or a folder, relative to `base`. NasplatError: there is none."""
         tensors, card = PRUNERS.read(PRUNERS.find(name, base), Card.from_json)
-        rewriter = Rewriter(card.settings)
-        try:
-            rewriter.load_state_dict(tensors)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise NasplatError(
-                f"{name} is of another version ({reason}); make it again: {card.command}"
-            ) from error
-        return cls(rewriter.eval(), card)
+        return cls(filled(Rewriter(card.settings), tensors, name, card.command), card)
 
     def save(self, folder: Path) -> None:
         """Write weights and card into a folder."""

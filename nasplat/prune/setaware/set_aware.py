@@ -25,6 +25,7 @@ from nasplat.prune.setaware.network import SetAwareNetwork, worth_of
 from nasplat.prune.setaware.removal import STEPS, Steps, Values, remove
 from nasplat.prune.setaware.taylor import FEATURES, taylor_features
 from nasplat.prune.setaware.units import Units
+from nasplat.prune.trained import filled
 from nasplat.prune.trials import Trials
 
 
@@ -42,15 +43,7 @@ class SetAware:
     def load(cls, name: str | Path, base: Path | None = None) -> Self:
         """One that nasplat ships, by name, or a folder, relative to `base`. NasplatError: there is none."""
         tensors, card = SET_AWARE.read(SET_AWARE.find(name, base), Card.from_json)
-        network = SetAwareNetwork(card.body)
-        try:
-            network.load_state_dict(tensors)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise NasplatError(
-                f"{name} is of another version ({reason}); make it again: {card.command}"
-            ) from error
-        return cls(network.eval(), card)
+        return cls(filled(SetAwareNetwork(card.body), tensors, name, card.command), card)
 
     def save(self, folder: Path) -> None:
         """Write weights and card into a folder."""
