@@ -36,10 +36,11 @@ def _lines(plan: Plan) -> Iterator[str]:
 
 def draw_widths(plan: Plan, path: str | Path | None = None) -> Figure:
     """A bar for each group, what stays of it filled, in the order of the network."""
-    from matplotlib.figure import Figure
+    from nasplat.channels.picture import Diagram
 
     groups = plan.groups
-    figure = Figure(figsize=(7, 1.2 + 0.24 * max(1, len(groups))), layout="constrained")
+    figure = Diagram(7, 1.2 + 0.24 * max(1, len(groups)))
+    figure.set_layout_engine("constrained")
     axes = figure.subplots()
     places = range(len(groups))
     axes.barh(places, [group.before for group in groups], color="#d9dde3", label="before")
