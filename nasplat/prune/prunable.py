@@ -93,7 +93,7 @@ class Prunable:
         """
         kept = checked_kept(self.spec, kept)
         smaller = [group for group in self.groups if not kept[group.rows].all()]
-        if fault := self.prober.fault_of(smaller, self.attributes, kept) if smaller else "":
+        if fault := self.prober.fault_of(self.groups, self.attributes, kept) if smaller else "":
             raise NasplatError(
                 f"cut to these widths the network is not the masked one: {fault}; its code depends on exact widths, so "
                 f"keep one of {', '.join(group.name for group in smaller[:3])}"

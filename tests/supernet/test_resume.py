@@ -106,6 +106,7 @@ def test_a_second_ctrl_c_acts_at_once_and_the_handler_comes_back(run: Run, tmp_p
         signal.raise_signal(signal.SIGINT)  # to this thread: two signals to a process may be told as one
         signal.raise_signal(signal.SIGINT)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     with pytest.raises(KeyboardInterrupt):
         run(checkpoint=tmp_path / "checkpoint", progress=twice)
     assert not (tmp_path / "checkpoint").exists()
